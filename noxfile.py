@@ -1,0 +1,88 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.2.9"]
+# ///
+"""Sessions of the workshop: ``nox -s tests``, ``nox --list``."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "imports", "tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """The packages of one of the project's dependency groups."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly."""
+    session.install("-e", ".[train]", *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check the floor plan with import-linter."""
+    session.install("-e", ".", *group("imports"))
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; warnings are errors."""
+    session.install("-e", ".[tests]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a GPU."""
+    session.install("-e", ".[tests]")
+    session.run("pytest", "-m", "gpu", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time the library beside what a user would write without it."""
+    session.install("-e", ".[tests]")
+    session.run("pytest", "tests/benchmarks", "-s", *session.posargs)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation; warnings are errors."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-n", "-W", "-T", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(default=False, venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the oldest versions declared."""
+    session.install("--resolution=lowest-direct", "-e", ".[tests]")
+    # Old releases meet newer ones of their own dependencies.
+    session.run("pytest", "-W", "ignore::DeprecationWarning", *session.posargs)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Run the main job as a newcomer would."""
+    session.install(".")
+    session.run("xdemsr", "demo", session.create_tmp() + "/demo")
+
+
+if __name__ == "__main__":
+    nox.main()

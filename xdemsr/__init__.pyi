@@ -1,0 +1,32 @@
+from . import errors as errors
+from . import plotting as plotting
+from . import synthetic as synthetic
+from .inference import apply as apply
+from .inference import upscale as upscale
+from .benchmarking import benchmark as benchmark
+from .catalog import list_models as list_models
+from .degradation import degrade as degrade
+from .errors import GridError as GridError
+from .errors import GsdWarning as GsdWarning
+from .errors import InputError as InputError
+from .errors import ModelError as ModelError
+from .errors import WeightsError as WeightsError
+from .errors import XdemsrError as XdemsrError
+from .io import open as open
+from .io import write_cog as write_cog
+from .io import write_zarr as write_zarr
+from .metrics import evaluate as evaluate
+from .loading import Model as Model
+from .loading import load_model as load_model
+from .loading import save_model as save_model
+from .models.context import measure_context as measure_context
+from .planning import Plan as Plan
+from .planning import plan as plan
+from .relief import hillshade as hillshade
+from .relief import slope as slope
+from .spec import Band as Band
+from .spec import Local as Local
+from .spec import ModelSpec as ModelSpec
+from .spec import Windowed as Windowed
+
+__version__: str
