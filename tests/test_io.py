@@ -1,0 +1,237 @@
+"""Rasters in and out of files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+import xdemsr
+from xdemsr.errors import GridError, InputError
+from xdemsr.io import write
+
+
+def test_opening_is_lazy_and_masks(tmp_path: Path, dem: xr.DataArray) -> None:
+    dem.rio.write_nodata(-9999.0, encoded=True).rio.to_raster(tmp_path / "a.tif")
+    opened = xdemsr.open(tmp_path / "a.tif", chunks=16)
+    assert opened.dims == ("y", "x")
+    assert opened.data.chunksize == (16, 16)
+    np.testing.assert_array_equal(opened.values, dem.values)
+    assert opened.rio.encoded_nodata == -9999
+
+
+def test_integers_stay_integers(tmp_path: Path, dem: xr.DataArray, terrain_model: Path) -> None:
+    whole = dem.round().fillna(-32768).astype("int16").rio.write_nodata(-32768)
+    whole.rio.to_raster(tmp_path / "a.tif")
+    opened = xdemsr.open(tmp_path / "a.tif")
+    assert opened.dtype == np.int16
+    fine = opened.demsr.upscale(16, terrain_model)
+    assert fine.attrs["xdemsr_vertical_error"] == pytest.approx(12**-0.5)
+    expected = dem.round().demsr.upscale(16, terrain_model, vertical_error=12**-0.5)
+    np.testing.assert_allclose(fine.values, expected.values, atol=1e-4)
+
+
+def test_stores_of_several_variables_need_a_name(tmp_path: Path, dem: xr.DataArray) -> None:
+    xr.Dataset({"a": dem, "b": dem + 1}).to_zarr(tmp_path / "s.zarr", zarr_format=2)
+    with pytest.raises(InputError, match="variables a, b"):
+        xdemsr.open(tmp_path / "s.zarr")
+    np.testing.assert_array_equal(xdemsr.open(tmp_path / "s.zarr", "b").values, dem.values + 1)
+    with pytest.raises(InputError, match="variables a, b"):
+        xdemsr.open(tmp_path / "s.zarr", "c")
+
+
+def test_nothing_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no raster at"):
+        xdemsr.open(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+def test_nothing_is_overwritten_unasked(tmp_path: Path, dem: xr.DataArray, name: str) -> None:
+    write(dem, tmp_path / name)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        write(dem + 1, tmp_path / name)
+    np.testing.assert_array_equal(xdemsr.open(tmp_path / name).values, dem.values)
+    write(dem + 1, tmp_path / name, overwrite=True)
+    np.testing.assert_array_equal(xdemsr.open(tmp_path / name).values, dem.values + 1)
+
+
+def test_other_formats_are_refused(tmp_path: Path, dem: xr.DataArray) -> None:
+    with pytest.raises(InputError, match=r"\.zarr, \.tif"):
+        write(dem, tmp_path / "a.png")
+
+
+def test_cogs_are_cogs(tmp_path: Path) -> None:
+    dem = xdemsr.synthetic.terrain((700, 900)).chunk(250)
+    path = xdemsr.write_cog(dem, tmp_path / "a.tif")
+    with rasterio.open(path) as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "3"
+        assert file.overviews(1) == [2]
+        assert file.block_shapes == [(512, 512)]
+        assert np.isnan(file.nodata)
+        overview = file.read(1, out_shape=(350, 450))
+    means = dem.values.reshape(350, 2, 450, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(overview, means, atol=1e-2)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_cogs_hold_one_raster(tmp_path: Path, dem: xr.DataArray) -> None:
+    xdemsr.write_cog(dem.expand_dims("band"), tmp_path / "one.tif")
+    with pytest.raises(GridError, match="expected one raster"):
+        xdemsr.write_cog(xr.concat([dem, dem], "time"), tmp_path / "two.tif")
+
+
+def test_gdal_reads_the_store(tmp_path: Path, dem: xr.DataArray) -> None:
+    xdemsr.write_zarr(dem.chunk(20), tmp_path / "a.zarr")
+    back = xr.open_zarr(tmp_path / "a.zarr", decode_coords="all")["elevation"]
+    assert back.rio.crs == dem.rio.crs
+    assert back.rio.transform() == dem.rio.transform()
+    assert "grid_mapping" not in back.attrs
+
+
+def test_a_store_may_be_replaced_by_what_is_read_from_it(tmp_path: Path, dem: xr.DataArray) -> None:
+    path = xdemsr.write_zarr(dem.chunk(16), tmp_path / "a.zarr")
+    expected = dem.demsr.upscale(2, "bilinear")
+    xdemsr.write_zarr(xdemsr.open(path).demsr.upscale(2, "bilinear"), path, overwrite=True)
+    np.testing.assert_array_equal(xdemsr.open(path).values, expected.values)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_write_that_fails_leaves_the_old_store(tmp_path: Path, dem: xr.DataArray) -> None:
+    path = xdemsr.write_zarr(dem, tmp_path / "a.zarr")
+
+    def fail(block: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no more")
+
+    broken = dem.chunk(16).copy(data=dem.chunk(16).data.map_blocks(fail, dtype="f4"))
+    with pytest.raises(RuntimeError, match="no more"):
+        xdemsr.write_zarr(broken, path, overwrite=True)
+    np.testing.assert_array_equal(xdemsr.open(path).values, dem.values)
+
+
+def test_a_folder_of_other_things_is_not_replaced(tmp_path: Path, dem: xr.DataArray) -> None:
+    (tmp_path / "thesis.zarr").mkdir()
+    (tmp_path / "thesis.zarr" / "chapter.txt").write_text("1")
+    with pytest.raises(InputError, match="not a Zarr store"):
+        xdemsr.write_zarr(dem, tmp_path / "thesis.zarr", overwrite=True)
+    assert (tmp_path / "thesis.zarr" / "chapter.txt").exists()
+
+
+def test_a_part_of_a_lazy_answer_is_written(tmp_path: Path, dem: xr.DataArray) -> None:
+    fine = dem.chunk(16).demsr.upscale(2, "bilinear", chunks=(20, 30))[13:, 7:-5]
+    path = xdemsr.write_zarr(fine, tmp_path / "a.zarr")
+    np.testing.assert_array_equal(xdemsr.open(path).values, fine.values)
+
+
+def test_packed_files_are_unpacked(tmp_path: Path, dem: xr.DataArray) -> None:
+    metres = dem.fillna(0).round(1)
+    packed = ((metres - 5) * 10).round().astype("int16")
+    packed.rio.to_raster(tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.scales, file.offsets = [0.1], [5.0]
+    opened = xdemsr.open(tmp_path / "a.tif")
+    np.testing.assert_allclose(opened.values, metres.values, atol=1e-4)
+    assert xdemsr.evaluate(opened, metres)["rmse"] < 1e-4
+
+
+def test_virtual_paths_go_to_gdal(tmp_path: Path, dem: xr.DataArray) -> None:
+    dem.rio.to_raster(tmp_path / "a.tif")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.write(tmp_path / "a.tif", "a.tif")
+    for path in (f"/vsizip/{tmp_path}/a.zip/a.tif", f"zip://{tmp_path}/a.zip!a.tif"):
+        np.testing.assert_array_equal(xdemsr.open(path).values, dem.values)
+
+
+def test_what_is_no_raster_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_text("not a raster")
+    (tmp_path / "a.zarr").mkdir()
+    for name, words in (("a.tif", "GDAL cannot open"), ("a.zarr", "as a Zarr store")):
+        with pytest.raises(InputError, match=words):
+            xdemsr.open(tmp_path / name)
+
+
+def test_names_may_shout_and_folders_may_be_missing(tmp_path: Path, dem: xr.DataArray) -> None:
+    path = write(dem, tmp_path / "new" / "A.TIF")
+    np.testing.assert_array_equal(xdemsr.open(path).values, dem.values)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+def test_urls_are_not_taken_for_folders(dem: xr.DataArray, name: str) -> None:
+    with pytest.raises(InputError, match="writes local files"):
+        write(dem, f"s3://bucket/{name}")
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+@pytest.mark.parametrize("nodata", [-9999, None])
+def test_packed_files_are_written_as_they_are_read(
+    tmp_path: Path, dem: xr.DataArray, name: str, nodata: int | None
+) -> None:
+    packed = (dem.fillna(0) * 10).round().astype("int16")
+    packed[3, 4] = 0
+    if nodata is not None:
+        packed[5:7, 8:9] = nodata
+        packed = packed.rio.write_nodata(nodata)
+    packed.rio.to_raster(tmp_path / "packed.tif")
+    with rasterio.open(tmp_path / "packed.tif", "r+") as file:
+        file.scales = [0.1]
+    opened = xdemsr.open(tmp_path / "packed.tif")
+    assert int(opened.isnull().sum()) == (0 if nodata is None else 2)
+    found = xdemsr.open(write(opened, tmp_path / name))
+    np.testing.assert_array_equal(found.values, opened.values.astype("float32"))
+
+
+def test_coordinates_of_older_stores_are_written(tmp_path: Path, dem: xr.DataArray) -> None:
+    days = np.array(["2020-01-01", "2020-02-01"], "datetime64[ns]")
+    series = xr.concat([dem, dem + 1], xr.DataArray(days, dims="time", name="time"))
+    series.to_dataset(name="z").to_zarr(tmp_path / "v2.zarr", zarr_format=2)
+    opened = xdemsr.open(tmp_path / "v2.zarr")
+    found = xdemsr.open(xdemsr.write_zarr(opened, tmp_path / "v3.zarr"))
+    np.testing.assert_array_equal(found.time.values, days)
+    np.testing.assert_array_equal(found.values, opened.values)
+
+
+def test_targets_that_cannot_be_are_refused_before_the_work(
+    tmp_path: Path, dem: xr.DataArray
+) -> None:
+    def never(block: np.ndarray) -> np.ndarray:
+        raise AssertionError
+
+    lazy = dem.copy(data=dem.chunk(16).data.map_blocks(never, dtype="f4", meta=np.empty((0, 0))))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        xdemsr.write_zarr(lazy, tmp_path / "file" / "a.zarr")
+    with pytest.raises(InputError, match="is a folder"):
+        xdemsr.write_cog(lazy, tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="slash"):
+        xdemsr.write_zarr(lazy.rename("a/b"), tmp_path / "a.zarr")
+    with pytest.raises(InputError, match="writes local files"):
+        xdemsr.write_zarr(lazy, Path("s3://bucket/a.zarr"))
+
+
+def test_links_stay_links(tmp_path: Path, dem: xr.DataArray) -> None:
+    xdemsr.write_zarr(dem, tmp_path / "real.zarr")
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "real.zarr")
+    xdemsr.write_zarr(dem + 1, tmp_path / "link.zarr", overwrite=True)
+    assert (tmp_path / "link.zarr").is_symlink()
+    np.testing.assert_array_equal(xdemsr.open(tmp_path / "real.zarr").values, dem.values + 1)
+
+
+def test_writing_leaves_the_array_alone(tmp_path: Path, dem: xr.DataArray) -> None:
+    dem.encoding["chunksizes"] = (3, 3)
+    dem.x.encoding["filters"] = None
+    before = dem.copy(deep=True)
+    for name in ("a.zarr", "a.tif"):
+        write(dem, tmp_path / name)
+    xr.testing.assert_identical(dem, before)
+    assert dem.encoding == before.encoding
+    assert dem.x.encoding == before.x.encoding
+
+
+def test_masks_are_written(tmp_path: Path, dem: xr.DataArray) -> None:
+    found = xdemsr.open(xdemsr.write_cog(dem > 1200, tmp_path / "a.tif"))
+    np.testing.assert_array_equal(found.values, (dem > 1200).values)

@@ -1,0 +1,102 @@
+"""Scores against plain numpy and scikit-image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import structural_similarity
+
+import xdemsr
+from xdemsr import metrics
+from xdemsr.errors import GridError, InputError
+
+
+def pair(seed: int = 0, voids: float = 0.1) -> tuple[xr.DataArray, xr.DataArray]:
+    rng = np.random.default_rng(seed)
+    truth = xdemsr.synthetic.terrain((57, 83), seed=seed)
+    guess = truth + rng.normal(0.4, 1.7, truth.shape) ** 3
+    truth = truth.where(rng.random(truth.shape) > voids)
+    return guess.where(rng.random(truth.shape) > voids), truth
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000))
+def test_scores_are_what_they_say(seed: int) -> None:
+    guess, truth = pair(seed)
+    scores = guess.demsr.evaluate(truth)
+    error = (guess.values.astype(float) - truth.values)[np.isfinite(guess.values - truth.values)]
+    assert scores["n"] == error.size
+    assert scores["mse"] == pytest.approx(np.mean(error**2))
+    assert scores["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
+    assert scores["mae"] == pytest.approx(np.mean(np.abs(error)))
+    assert scores["bias"] == pytest.approx(np.mean(error))
+    median = np.quantile(error, 0.5, method="inverted_cdf")
+    nmad = 1.4826 * np.quantile(np.abs(error - median), 0.5, method="inverted_cdf")
+    assert scores["nmad"] == pytest.approx(nmad, rel=3e-3)
+    le90 = np.quantile(np.abs(error), 0.9, method="inverted_cdf")
+    assert scores["le90"] == pytest.approx(le90, rel=2e-3)
+    spread = np.nanmax(truth) - np.nanmin(truth)
+    assert scores["psnr"] == pytest.approx(10 * np.log10(spread**2 / np.mean(error**2)))
+
+
+def test_slope_and_structure_are_those_of_the_whole_raster() -> None:
+    guess, truth = pair(voids=0.0)
+    scores = guess.demsr.evaluate(truth)
+    apart = (guess.demsr.slope() - truth.demsr.slope()).values[1:-1, 1:-1]
+    assert scores["slope_rmse"] == pytest.approx(np.sqrt(np.mean(apart**2)), rel=1e-5)
+    _, whole = structural_similarity(
+        guess.values.astype(float),
+        truth.values.astype(float),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=float(truth.max() - truth.min()),
+        full=True,
+    )
+    assert scores["ssim"] == pytest.approx(whole[5:-5, 5:-5].mean(), rel=1e-6)
+
+
+def test_windows_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    guess, truth = pair()
+    expected = guess.demsr.evaluate(truth)
+    monkeypatch.setattr(metrics, "_CHUNK", 16)
+    found = guess.chunk(19).demsr.evaluate(truth.chunk(7))
+    pd.testing.assert_series_equal(found, expected, rtol=1e-9)
+
+
+def test_a_perfect_answer() -> None:
+    _, truth = pair(voids=0.0003)
+    scores = truth.demsr.evaluate(truth)
+    assert scores["rmse"] == scores["nmad"] == scores["le90"] == 0
+    assert scores["psnr"] == np.inf
+    assert scores["ssim"] == pytest.approx(1.0)
+
+
+def test_integers_and_sentinels() -> None:
+    _, truth = pair()
+    whole = truth.round().fillna(-9999).astype("int16")
+    scores = whole.demsr.evaluate(truth.round())
+    assert scores["rmse"] == 0
+    assert scores["n"] == int(truth.notnull().sum())
+
+
+def test_one_element_of_other_dimensions_is_taken() -> None:
+    guess, truth = pair()
+    scores = guess.expand_dims("band").demsr.evaluate(truth.expand_dims("time").T)
+    assert scores["rmse"] == guess.demsr.evaluate(truth)["rmse"]
+
+
+def test_what_cannot_be_compared() -> None:
+    guess, truth = pair()
+    with pytest.raises(GridError, match="different grids"):
+        guess.demsr.evaluate(truth[:-1])
+    with pytest.raises(GridError, match="different grids"):
+        guess.demsr.evaluate(truth.assign_coords(x=truth.x + 15))
+    with pytest.raises(GridError, match="expected one raster"):
+        xr.concat([guess, guess], "time").demsr.evaluate(truth)
+    with pytest.raises(InputError, match="nothing to compare"):
+        guess.where(truth.isnull()).demsr.evaluate(truth)
