@@ -1,0 +1,117 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import xdemsr
+from xdemsr.cli import main
+from xdemsr.io import write
+
+
+def run(*words: object, fails: bool = False) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert (result.exit_code != 0) == fails, result.output
+    return result.output
+
+
+@pytest.fixture
+def source(tmp_path: Path, dem: xr.DataArray) -> Path:
+    return write(dem, tmp_path / "dem.tif")
+
+
+def test_upscale(source: Path, tmp_path: Path, dem: xr.DataArray, terrain_model: Path) -> None:
+    for name in ("fine.zarr", "fine.tif"):
+        said = run(
+            "upscale", source, tmp_path / name, "--model", terrain_model,
+            "--vertical-error", "0.3", "--chunks", "200",
+        )  # fmt: skip
+        assert name in said
+        found = xdemsr.open(tmp_path / name)
+        expected = dem.demsr.upscale(16, terrain_model, vertical_error=0.3)
+        np.testing.assert_array_equal(found.values, expected.values)
+    said = run(
+        "upscale", source, tmp_path / "fine.tif", "--scale", 2, "--model", "nearest", fails=True
+    )
+    assert "overwrite" in said
+
+
+def test_apply(source: Path, tmp_path: Path, dem: xr.DataArray, terrain_model: Path) -> None:
+    run("apply", source, tmp_path / "a.zarr", "--model", terrain_model, "--precision", "fp32")
+    found = xdemsr.open(tmp_path / "a.zarr")
+    expected = dem.demsr.apply(terrain_model, precision="fp32")
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_degrade_evaluate_hillshade(source: Path, tmp_path: Path, dem: xr.DataArray) -> None:
+    run("degrade", source, tmp_path / "coarse.tif", "--scale", 4, "--step", 1)
+    coarse = xdemsr.open(tmp_path / "coarse.tif")
+    np.testing.assert_array_equal(coarse.values, dem.demsr.degrade(4, step=1).values)
+    said = run("evaluate", source, source)
+    assert "rmse" in said
+    run("hillshade", source, tmp_path / "shade.tif", "--azimuth", 300)
+    shade = xdemsr.open(tmp_path / "shade.tif")
+    np.testing.assert_array_equal(shade.values, dem.demsr.hillshade(azimuth=300).values)
+
+
+def test_plan_and_models(source: Path) -> None:
+    said = run("plan", source, "--scale", 4, "--model", "histospline")
+    assert "172 x 244" in said
+    assert "bicubic" in run("models")
+
+
+def test_benchmark(tmp_path: Path) -> None:
+    path = write(xdemsr.synthetic.terrain((120, 150)), tmp_path / "large.tif")
+    said = run("benchmark", path, "--scale", 8, "--model", "bicubic", "--noise", "0.2")
+    assert [line.split()[0] for line in said.splitlines()[2:]] == [
+        "bicubic",
+        "spline",
+        "histospline",
+    ]
+
+
+def test_errors_are_messages(source: Path, tmp_path: Path) -> None:
+    said = run(
+        "upscale", source, tmp_path / "b.tif", "--scale", 4, "--model", "bicubik", fails=True
+    )
+    assert "Error: no model is called 'bicubik'. Nearest: bicubic" in said
+    said = run(
+        "upscale", source, tmp_path / "b.png", "--scale", 4, "--model", "bicubic", fails=True
+    )
+    assert "must end in" in said
+    said = run(
+        "upscale", source, tmp_path / "c.tif", "--scale", 4, "--model", "bicubic",
+        "--precision", "int8", fails=True,
+    )  # fmt: skip
+    assert "int8" in said
+
+
+def test_version() -> None:
+    assert xdemsr.__version__ in run("--version")
+
+
+def test_a_models_own_scale_is_the_default(
+    source: Path, tmp_path: Path, edsr_model: Path, dem: xr.DataArray
+) -> None:
+    assert "96" in run("plan", source, "--model", edsr_model, "--chunks", "64,96")
+    run("upscale", source, tmp_path / "f.zarr", "--model", edsr_model, "--chunks", "64,96")
+    found = xdemsr.open(tmp_path / "f.zarr")
+    assert found.data.chunksize == (64, 96)
+    assert found.shape == (4 * dem.shape[0], 4 * dem.shape[1])
+
+
+def test_variables_are_chosen(tmp_path: Path, dem: xr.DataArray) -> None:
+    xr.Dataset({"a": dem, "b": dem + 1}).to_zarr(tmp_path / "s.zarr", zarr_format=2)
+    said = run("hillshade", tmp_path / "s.zarr", tmp_path / "h.tif", fails=True)
+    assert "--variable" in said
+    run("hillshade", tmp_path / "s.zarr", tmp_path / "h.tif", "--variable", "a")
+    run("degrade", tmp_path / "s.zarr", tmp_path / "d.tif", "--variable", "a", "--scale", "4")
+    said = run("evaluate", tmp_path / "s.zarr", tmp_path / "s.zarr", "--variable", "b")
+    assert "rmse" in said
