@@ -1,0 +1,1 @@
+"""Training of the terrain networks, from fine elevation rasters alone."""
