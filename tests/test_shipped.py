@@ -1,0 +1,139 @@
+"""The models inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xdemsr
+from xdemsr.catalog import shipped_models
+from xdemsr.demo import jacksboro
+from xdemsr.models.context import verify_context
+from xdemsr.spec import Local
+
+MODELS = list(shipped_models().values())
+CARDS = Path(__file__).parent.parent / "docs" / "models"
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_a_model_says_what_it_is(spec: xdemsr.ModelSpec) -> None:
+    assert spec.licence
+    assert spec.summary
+    assert spec.gsd is not None
+    assert spec.training["data"]
+    assert spec.training["fit"]
+    assert spec.flops > 0
+    assert spec.weights is not None
+    assert spec.weights.size < 4_000_000
+    card = (CARDS / f"{spec.name}.md").read_text()
+    for name in (*spec.training["data"], *spec.training["validation"]):
+        assert name in card
+    for kind in ("clean", "metres", "noise"):
+        assert f"{spec.training['scores'][kind]:.3f}" in card
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_a_model_is_what_it_says(spec: xdemsr.ModelSpec) -> None:
+    loaded = xdemsr.load_model(spec.name)
+    verify_context(loaded.module, spec)
+    context = xdemsr.measure_context(loaded.module, spec.inputs)
+    assert isinstance(context, Local)
+    assert isinstance(spec.context, Local)
+    assert spec.context.halo - 3 <= context.halo <= spec.context.halo
+
+
+def test_scores_on_places_never_learnt_from() -> None:
+    scores = shipped_models()["terrain-x16"].training["scores"]
+    assert scores["clean"] <= 0.94
+    assert scores["metres"] <= 0.88
+    assert scores["noise"] <= 0.88
+    assert all(value < 1 for value in scores.values())
+
+
+def test_better_than_what_needs_no_training_on_a_dem_it_never_saw() -> None:
+    table = xdemsr.benchmark(jacksboro(), 16, ["terrain-x16"])
+    assert table.loc["terrain-x16", "of_best_classical"] < 0.94
+    assert table.loc["terrain-x16", "slope_rmse"] < table.loc["histospline", "slope_rmse"]
+
+
+def second_differences(raster: np.ndarray, scale: int) -> float:
+    """Mean absolute second difference across source-pixel borders over that inside."""
+    change = np.abs(np.diff(raster.astype(np.float64), 2, axis=1))
+    place = np.arange(1, raster.shape[1] - 1) % scale
+    border = (place == 0) | (place == scale - 1)
+    return float(np.nanmean(change[:, border]) / np.nanmean(change[:, ~border]))
+
+
+@pytest.mark.parametrize("error", ["auto", 0.0])
+def test_no_trace_of_the_coarse_grid(error: str | float) -> None:
+    fine = jacksboro().demsr.upscale(16, vertical_error=error).values
+    assert second_differences(fine, 16) <= 1.15
+    assert second_differences(fine.T, 16) <= 1.15
+
+
+def test_no_pattern_is_the_same_in_pixel_after_pixel() -> None:
+    """Over a few source pixels, no sub-pixel is higher than it is over the next few."""
+    dem = jacksboro()
+    detail = dem.demsr.upscale(16) - dem.demsr.upscale(16, "histospline")
+    blocks = detail.values.reshape(344, 16, 403, 16)[:336, :, :396]
+    # Rounding moves whole pixels, and that is not a pattern within them.
+    blocks = blocks - blocks.mean(axis=(1, 3), keepdims=True)
+    local = blocks.reshape(28, 12, 16, 33, 12, 16).mean(axis=(1, 4))
+    assert np.abs(local).mean() < 0.1 * np.abs(blocks).mean()
+
+
+def test_water_stays_level() -> None:
+    """At the foot of steep banks an interpolation overshoots; the network must not add to that."""
+    dem = jacksboro()
+    heights = dem.values
+    windows = np.lib.stride_tricks.sliding_window_view(heights, (3, 3))
+    level = np.zeros(heights.shape, bool)
+    level[1:-1, 1:-1] = windows.max(axis=(2, 3)) == windows.min(axis=(2, 3))
+    assert level.sum() > 200
+
+    def unevenness(model: str | None) -> float:
+        blocks = dem.demsr.upscale(16, model).values.reshape(344, 16, 403, 16).swapaxes(1, 2)
+        apart = (blocks - blocks.mean(axis=(2, 3), keepdims=True))[level]
+        return float(np.sqrt(np.mean(apart**2)))
+
+    assert unevenness(None) < 0.5 * unevenness("histospline")
+
+
+def test_no_seam_between_tiles() -> None:
+    """Steps across tile borders are those inside tiles."""
+    dem = jacksboro()
+    fine = dem.demsr.upscale(16).values.astype(np.float64)
+    spec = shipped_models()["terrain-x16"]
+    from xdemsr.tiles import make_tiling
+
+    borders = [span.stop * 16 for span in make_tiling(spec, dem.shape).x[:-1]]
+    bends = np.abs(np.diff(fine, 2, axis=1))
+    at = np.concatenate([bends[:, b - 2 : b + 1].ravel() for b in borders])
+    others = np.concatenate(
+        [bends[:, b - 2 + k * 16 : b + 1 + k * 16].ravel() for b in borders for k in (-3, 2, 4)]
+    )
+    assert 0.8 < at.mean() / others.mean() < 1.25
+
+
+def test_terraces_of_whole_metres_are_smoothed() -> None:
+    """A gentle slope stored in whole metres comes back as a slope, not as steps."""
+    y, x = np.mgrid[0:60, 0:70]
+    slope = 300 + 0.13 * x + 0.07 * y
+    stored = xr.DataArray(np.round(slope).astype(np.int16), dims=("y", "x"))
+    fine = stored.demsr.upscale(16)
+    truth = xr.DataArray(slope, dims=("y", "x")).demsr.upscale(16, "histospline")
+    inner = (slice(160, -160),) * 2
+    error = float(np.sqrt(np.mean((fine.values - truth.values)[inner] ** 2)))
+    plain = stored.demsr.upscale(16, "histospline").values
+    stepped = float(np.sqrt(np.mean((plain - truth.values)[inner] ** 2)))
+    assert error < 0.5 * stepped
+
+
+def test_half_and_single_precision_agree() -> None:
+    dem = xdemsr.synthetic.terrain((150, 170), gsd=30.0, relief=500.0)
+    single = dem.demsr.upscale(16, precision="fp32").values
+    half = dem.demsr.upscale(16, precision="bf16").values
+    assert float(np.sqrt(np.mean((single - half) ** 2))) < 0.01
