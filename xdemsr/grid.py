@@ -88,7 +88,7 @@ class Grid:
 
     def matches(self, other: Grid) -> bool:
         """Whether both have the same pixels, to a hundredth of one."""
-        if self.shape != other.shape or not _same_crs(self.geobox.crs, other.geobox.crs):
+        if self.shape != other.shape or not same_crs(self.geobox.crs, other.geobox.crs):
             return False
         tolerance = _TOLERANCE * min(other.pixel_size)
         pairs = zip(self._corners(), other._corners(), strict=True)
@@ -409,7 +409,7 @@ def _crs(obj: XarrayObject) -> Any:
     return None if crs is None else crs.to_wkt()
 
 
-def _same_crs(first: Any, second: Any) -> bool:
+def same_crs(first: Any, second: Any) -> bool:
     """Whether two CRS are one on the map; heights may differ, and a missing one fits any."""
     if first is None or second is None or first == second:
         return True

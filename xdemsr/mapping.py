@@ -23,7 +23,8 @@ from xdemsr.window import Window
 Plane = NDArray[np.float64]
 WindowFunction = Callable[..., NDArray[Any]]
 
-_CHUNK = 2048
+#: Pixels of the answer along a chunk; and the fewest, where each is many of the source.
+_CHUNK, _SMALLEST = 2048, 256
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def map_function(
     task = FunctionTask(function, target.shape, coarsen, halo, voids, bridged, options)
     lazy = da.chunks is not None
     leading = [(1,) * size for size in da.shape[:-2]]
-    chunks = (*leading, split(target.shape[0], _CHUNK), split(target.shape[1], _CHUNK))
+    # A pixel of a coarser grid is many to read.
+    size = max(_SMALLEST, _CHUNK // coarsen)
+    chunks = (*leading, split(target.shape[0], size), split(target.shape[1], size))
     answer = Answer(f"{KEY_PREFIX}{name}", chunks, np.float32, len(leading))
     data: Any
     if lazy:
