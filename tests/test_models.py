@@ -67,8 +67,7 @@ def test_parameter_counts_are_the_published_ones(make: Callable[[], nn.Module], 
 NETWORKS = {
     "terrain-x16": (lambda: Terrain(16, features=8, blocks=2), TERRAIN_BANDS, 11),
     "terrain-x8": (lambda: Terrain(8, features=8, blocks=1), TERRAIN_BANDS, 9),
-    "terrain-x4": (lambda: Terrain(4, features=8, blocks=1), TERRAIN_BANDS, 8),
-    "terrain-x3": (lambda: Terrain(3, features=8, blocks=1), TERRAIN_BANDS, 8),
+    "terrain-x3": (lambda: Terrain(3, features=8, blocks=1), TERRAIN_BANDS, 9),
     "edsr-x4": (lambda: EDSR(4, blocks=2, features=8), (Band("a"),), 8),
     "edsr-x3": (
         lambda: EDSR(3, blocks=1, features=8, centre_radius=2, skip="bicubic"),
@@ -111,7 +110,7 @@ def test_measured_contexts_are_the_known_ones(name: str) -> None:
 
 def test_terrain_knows_its_radius() -> None:
     assert Terrain(16).radius == 23
-    assert Terrain(4, blocks=1).radius == 8
+    assert Terrain(4, blocks=1).radius == 9
 
 
 def test_strides_are_found() -> None:
@@ -267,7 +266,7 @@ def test_icnr_starts_as_nearest_neighbour() -> None:
         (lambda: EDSR(2, tail="long"), "long"),
         (lambda: EDSR(2, centre_radius=2), "skip"),
         (lambda: EfficientNetV2DEM(se="all"), "se="),
-        (lambda: Terrain(5), "scales"),
+        (lambda: Terrain(1), "scales"),
         (lambda: build(spec_of("resnet", Local(1), 2)), "There are interpolation, edsr"),
         (lambda: build(spec_of("nowhere:Net", Local(1), 2)), "cannot be imported"),
         (lambda: build(spec_of("networks:Nobody", Local(1), 2)), "cannot be imported"),

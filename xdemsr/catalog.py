@@ -46,9 +46,10 @@ def find(model: ModelLike | None, scale: int | None = None) -> ModelSpec:
     """
     spec = _resolve(model, scale)
     if scale is not None and spec.scale != scale:
+        made_for = ", ".join(map(str, sorted(spec.scales or [spec.scale])))
         raise ModelError(
-            f"model {spec.name!r} is made for scale {spec.scale}, not {scale}. "
-            f"Models for {scale}: {', '.join(_names(scale))}."
+            f"model {spec.name!r} is made for scale{'s' * (len(spec.scales) > 1)} {made_for}, not "
+            f"{scale}. Models for {scale}: {', '.join(_names(scale))}."
         )
     return spec
 
@@ -74,7 +75,8 @@ def interpolation(kernel: str, scale: int) -> ModelSpec:
 def shipped_models() -> dict[str, ModelSpec]:
     """The trained models inside the package, by name."""
     specs = (read_spec(location) for location in shipped())
-    return {spec.name: spec for spec in specs}
+    by_scale = (spec.at(scale) for spec in specs for scale in spec.scales or [spec.scale])
+    return {spec.name: spec for spec in by_scale}
 
 
 def list_models() -> pd.DataFrame:
@@ -113,7 +115,7 @@ def list_models() -> pd.DataFrame:
 
 def _resolve(model: ModelLike | None, scale: int | None) -> ModelSpec:
     if isinstance(model, ModelSpec):
-        return model
+        return model.at(scale)
     if model is None:
         return _default(scale)
     if not isinstance(model, str | Path):
@@ -124,9 +126,9 @@ def _resolve(model: ModelLike | None, scale: int | None) -> ModelSpec:
                 f"{type(model).__name__}. A bare network needs its specification first: "
                 "xdemsr.save_model(network, path, spec)."
             )
-        return spec
+        return spec.at(scale)
     if isinstance(model, Path) or model.endswith(".safetensors"):
-        return read_spec(model)
+        return read_spec(model).at(scale)
     if model in KERNELS:
         if scale is None:
             raise ModelError(f"say the scale: the interpolation {model!r} has none of its own.")

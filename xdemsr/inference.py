@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import dask.array as da
 import numpy as np
@@ -17,7 +17,7 @@ from xdemsr.errors import GsdWarning, warn
 from xdemsr.execution import Execution
 from xdemsr.graph import Answer, Source, map_windows
 from xdemsr.grid import XarrayObject, not_xarray
-from xdemsr.metadata import label
+from xdemsr.metadata import label, with_standard_error
 from xdemsr.progress import KEY_PREFIX, watch_dask
 from xdemsr.spec import ModelSpec, whole_scale
 from xdemsr.task import BlockTask
@@ -38,18 +38,63 @@ class Job:
     lazy: bool
 
 
+class Options(TypedDict, total=False):
+    """How a call is run: the keywords of :func:`upscale` and :func:`apply`."""
+
+    vertical_error: VerticalError
+    ensemble: bool
+    device: str
+    precision: str
+    batch_size: int | str
+    chunks: Chunks
+
+
+@overload
+def upscale(
+    obj: xr.DataArray,
+    scale: int,
+    model: ModelLike | None = ...,
+    *,
+    uncertainty: Literal[True],
+    **options: Unpack[Options],
+) -> xr.Dataset: ...
+
+
+@overload
+def upscale(
+    obj: xr.DataArray,
+    scale: int,
+    model: ModelLike | None = ...,
+    *,
+    uncertainty: Literal[False] = ...,
+    **options: Unpack[Options],
+) -> xr.DataArray: ...
+
+
+@overload
+def upscale(
+    obj: xr.DataArray,
+    scale: int,
+    model: ModelLike | None = ...,
+    *,
+    uncertainty: bool,
+    **options: Unpack[Options],
+) -> xr.DataArray | xr.Dataset: ...
+
+
 def upscale(
     obj: xr.DataArray,
     scale: int,
     model: ModelLike | None = None,
     *,
     vertical_error: VerticalError = "auto",
+    uncertainty: bool = False,
     ensemble: bool = False,
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | str = "auto",
     chunks: Chunks = "auto",
-) -> xr.DataArray:
+) -> xr.DataArray | xr.Dataset:
     """Divide the pixels of a raster by a whole number, with a trained model or an interpolation.
 
     Parameters
@@ -68,6 +113,9 @@ def upscale(
         Standard error of the input elevations in their own unit, for models that ask for it.
         ``"auto"`` is step / sqrt(12) where the raster is stored as whole numbers (times its
         ``scale_factor``), and 0 elsewhere.
+    uncertainty : bool, optional
+        Answer the standard error of each pixel as well, for models that state it: the shipped
+        terrain models do.
     ensemble : bool, optional
         Average the answers to the eight flips and rotations; eight times the work.
     device : str, optional
@@ -87,7 +135,9 @@ def upscale(
     -------
     DataArray, dims (..., y, x), float32
         The same extent with pixels divided by ``scale``; the unit, CRS, name and attributes of the
-        input. Lazy where the input is.
+        input. Lazy where the input is. With ``uncertainty``, a Dataset of it (called ``elevation``
+        where the input has no name) and of its ``..._standard_error``, an ancillary variable as CF
+        has it.
 
     Raises
     ------
@@ -96,7 +146,7 @@ def upscale(
     InputError
         If the values or arguments cannot be used, or an eager answer would not fit in memory.
     ModelError
-        If there is no such model, or it has another scale.
+        If there is no such model, it has another scale, or it states no standard error.
 
     Warns
     -----
@@ -113,7 +163,10 @@ def upscale(
     """
     spec = find(model, whole_scale(scale))
     execution = Execution(device, precision, batch_size, ensemble)
-    return run(prepare(obj, spec, execution, vertical_error, chunks))
+    if not uncertainty:
+        return run(prepare(obj, spec, execution, vertical_error, chunks))
+    both = run(prepare(obj, spec.stating_error(), execution, vertical_error, chunks))
+    return with_standard_error(both, obj)
 
 
 def apply(

@@ -76,22 +76,43 @@ def histospline(scale: int, radius: int = SPLINE_RADIUS) -> Taps:
     Tobler, W. R. (1979). Smooth pycnophylactic interpolation for geographical regions. J. Am. Stat.
     Assoc. 74(367), 519-530.
     """
-    length = 4 * max(radius, SPLINE_RADIUS) + 1
-    centre = length // 2
-    running_sum = np.concatenate([np.zeros(centre + 1), np.ones(centre + 1)])
-    smooth = make_interp_spline(np.arange(length + 1), running_sum, k=3)
-    edges = np.arange(length * scale + 1) / scale
-    response = np.diff(smooth(edges)) * scale
-    taps: Taps = response.reshape(length, scale)[centre - radius : centre + radius + 1][
-        ::-1
-    ].T.copy()
-    taps[:, radius] += 1 - taps.sum(axis=1)
-    # What a straight line lacks is antisymmetric in k, so handing it to the two neighbours keeps
-    # every block mean.
-    position = (np.arange(scale) + 0.5) / scale - 0.5
-    lacking = position - taps @ np.arange(-radius, radius + 1)
-    taps[:, radius + 1] += lacking / 2
-    taps[:, radius - 1] -= lacking / 2
+    return histospline_ratio(scale, 1, radius)
+
+
+def histospline_ratio(up: int, down: int, radius: int = SPLINE_RADIUS) -> Taps:
+    """The histospline from ``down`` pixels to ``up``: a change of resolution by any ratio.
+
+    Returns
+    -------
+    ndarray, shape (up, down + 2 radius)
+        Weights of the ``down`` pixels, and of ``radius`` more on both sides, in each of the ``up``
+        pixels that cover the same stretch. The mean over the stretch is kept.
+    """
+    first, last = -radius, down + radius
+    margin = 2 * max(radius, SPLINE_RADIUS)
+    edges = np.arange(up + 1) * down / up + margin
+    taps = np.empty((up, last - first))
+    for column, pixel in enumerate(range(first, last)):
+        running_sum = (np.arange(down + 2 * margin + 1) > pixel + margin).astype(np.float64)
+        smooth = make_interp_spline(np.arange(len(running_sum)), running_sum, k=3)
+        taps[:, column] = np.diff(smooth(edges)) * up / down
+    # What cutting off has taken from constants and straight lines is given back where it leaves
+    # the mean of the stretch as it is: to all of its pixels alike, and to its two neighbours.
+    taps[:, radius : radius + down] += (1 - taps.sum(axis=1, keepdims=True)) / down
+    if radius:
+        centres = (np.arange(up) + 0.5) * down / up
+        lacking = centres - taps @ (np.arange(first, last) + 0.5)
+        taps[:, radius + down] += lacking / (down + 1)
+        taps[:, radius - 1] -= lacking / (down + 1)
+    return taps
+
+
+def linear_ratio(up: int, down: int) -> Taps:
+    """Linear interpolation from ``down`` pixels to ``up``, shape (up, down + 2); never negative."""
+    centres = (np.arange(up) + 0.5) * down / up
+    distance = centres[:, None] - (np.arange(-1, down + 1) + 0.5)
+    weights = np.maximum(1 - np.abs(distance), 0)
+    taps: Taps = weights / weights.sum(axis=1, keepdims=True)
     return taps
 
 

@@ -154,6 +154,9 @@ def save_model(
     twin = _fill(build(spec), tensors, spec)
     verify_context(module, spec)
     spec = replace(spec, flops=_compared(module, twin, spec))
+    if spec.scales:
+        operations = {scale: _operations(twin, spec, scale) for scale in spec.scales}
+        spec = replace(spec, scales=operations)
     return write(Path(path), tensors, spec)
 
 
@@ -191,6 +194,12 @@ def _compared(module: nn.Module, twin: nn.Module, spec: ModelSpec) -> float:
             f"does not fit its {len(spec.outputs)} output bands and its scale of {spec.scale}."
         )
     return float(counter.get_total_flops()) / size**2
+
+
+def _operations(twin: nn.Module, spec: ModelSpec, scale: int) -> float:
+    """Operations per input pixel at one of the scales that a network serves."""
+    other = _fill(build(spec.at(scale)), twin.state_dict(), spec)
+    return _compared(other, other, replace(spec, scale=scale))
 
 
 def load_module(spec: ModelSpec, device: torch.device, precision: torch.dtype) -> nn.Module:

@@ -9,7 +9,8 @@ import xarray as xr
 
 from xdemsr.bands import Matched
 from xdemsr.execution import Execution
-from xdemsr.spec import ModelSpec
+from xdemsr.grid import XarrayObject
+from xdemsr.spec import STANDARD_ERROR, ModelSpec
 from xdemsr.storage import void_values
 
 #: Attributes that describe the source file's storage, not the elevations.
@@ -37,7 +38,8 @@ def label(data: Any, matched: Matched, spec: ModelSpec, execution: Execution) ->
     """Wrap an answer: exact coordinates, the first input's attributes, and which model made it."""
     first, fine = matched.first, matched.grid.refined(spec.scale)
     banded = len(spec.outputs) > 1 or matched.band_dim is not None
-    band_dim = matched.band_dim or "band"
+    # A raster of one band may carry it along a dimension of that name.
+    band_dim = matched.band_dim or ("output" if "band" in matched.leading else "band")
     dims = (*matched.leading, *((band_dim,) if banded else ()), fine.y_dim, fine.x_dim)
     changed = {fine.y_dim, fine.x_dim, band_dim if banded else None}
     coords = {**carried(first, changed), **fine.coordinates(first)}
@@ -50,6 +52,25 @@ def label(data: Any, matched: Matched, spec: ModelSpec, execution: Execution) ->
         like=first.rename(_name(matched, spec)),
         attrs={**plain_attrs(first), **provenance(matched, spec, execution)},
     )
+
+
+def with_standard_error(both: xr.DataArray, before: XarrayObject) -> xr.Dataset:
+    """An answer and its standard error, two bands, as a variable and its ancillary variable.
+
+    The coordinates are those ``before`` has, which the names of the bands may have hidden.
+    """
+    name = "elevation" if both.name is None else both.name
+    error_name = f"{name}_{STANDARD_ERROR}"
+    band_dim = both.dims[-3]
+    hidden = {k: v.variable for k, v in before.coords.items() if k == band_dim and v.ndim == 0}
+    value, error = (both.isel({band_dim: k}, drop=True).assign_coords(hidden) for k in (0, 1))
+    # Whatever was said of the input's quality is no quality of these.
+    error.attrs.pop("ancillary_variables", None)
+    value.attrs["ancillary_variables"] = error_name
+    error.attrs["long_name"] = f"standard error of {both.attrs.get('long_name', name)}"
+    if "standard_name" in error.attrs:
+        error.attrs["standard_name"] += f" {STANDARD_ERROR}"
+    return xr.Dataset({name: value, error_name: error})
 
 
 def wrap(

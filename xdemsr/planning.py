@@ -40,7 +40,8 @@ class Plan:
         Input pixels given to the network over input pixels answered.
     tasks : int
         Dask tasks that answer, beyond the input's own; 0 where the call is not lazy. Joining source
-        chunks of a few pixels, where a task would need very many, comes on top.
+        chunks of a few pixels, where a task would need very many, comes on top, and so does taking
+        elevations and their standard errors apart.
     flops : float
         Floating-point operations of the network.
     peak_bytes : int
@@ -96,6 +97,7 @@ def plan(
     model: ModelLike | None = None,
     *,
     vertical_error: VerticalError = "auto",
+    uncertainty: bool = False,
     ensemble: bool = False,
     chunks: Chunks = "auto",
 ) -> Plan:
@@ -107,7 +109,7 @@ def plan(
     scale : int, optional
         As for :func:`xdemsr.upscale`; may be left out where ``model`` has one of its own.
     model : str, Path, ModelSpec or Model, optional
-    vertical_error, ensemble, chunks
+    vertical_error, uncertainty, ensemble, chunks
         As for :func:`xdemsr.upscale`.
 
     Returns
@@ -122,6 +124,7 @@ def plan(
     (3840, 5120)
     """
     spec = find(model, None if scale is None else whole_scale(scale))
+    spec = spec.stating_error() if uncertainty else spec
     job = prepare(obj, spec, Execution(ensemble=ensemble), vertical_error, chunks)
     given, count = _network_pixels(job)
     lead = math.prod(job.matched.first.sizes[dim] for dim in job.matched.leading)

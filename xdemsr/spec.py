@@ -15,12 +15,15 @@ from typing import Any, Literal
 from xdemsr.errors import InputError, ModelError
 
 #: Of the specification's JSON. Raised when an older xdemsr could not read a newer one's.
-_FORMAT = 1
+_FORMAT = 2
 
 Border = Literal["odd", "mirror", "edge"]
 
 #: Optional input that the caller states instead of holding it in the raster.
 VERTICAL_ERROR = "vertical_error"
+
+#: Second output of models that say how far off they may be.
+STANDARD_ERROR = "standard_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,9 @@ class ModelSpec:
         Smallest and largest ground sampling distance of the input, in metres, in training.
     flops : float
         Floating-point operations per input pixel of a tile, its halo's included.
+    scales : mapping of int to float
+        All scales that the same parameters serve, where that is more than one, and the operations
+        per input pixel at each. The architecture's option ``scale`` chooses.
     task, summary, licence, citation : str
         For people.
     training : mapping
@@ -152,6 +158,7 @@ class ModelSpec:
     border: Border = "edge"
     gsd: tuple[float, float] | None = None
     flops: float = 0.0
+    scales: Mapping[int, float] = field(default_factory=dict)
     task: str = "super-resolution"
     summary: str = ""
     licence: str = ""
@@ -162,10 +169,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ModelError(f"a model needs a name, found {self.name!r}.")
-        if not isinstance(self.scale, int) or isinstance(self.scale, bool) or self.scale < 1:
+        if not _is_scale(self.scale):
             raise ModelError(
                 f"model {self.name!r}: scale must be a whole number of at least 1, found "
                 f"{self.scale!r}."
+            )
+        if not isinstance(self.scales, Mapping) or not all(map(_is_scale, self.scales)):
+            raise ModelError(
+                f"model {self.name!r}: scales must be a mapping of whole numbers of at least 1 to "
+                f"operations, found {self.scales!r}."
             )
         if not isinstance(self.context, Local | Windowed):
             raise ModelError(
@@ -199,6 +211,38 @@ class ModelSpec:
     def takes_vertical_error(self) -> bool:
         """Whether the network is told the standard error of the input elevations."""
         return any(band.name == VERTICAL_ERROR for band in self.inputs)
+
+    def at(self, scale: int | None = None) -> ModelSpec:
+        """The model for one of the scales it serves, its own by default, named after it."""
+        scale = self.scale if scale is None else scale
+        if scale not in self.scales:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}-x{scale}",
+            scale=scale,
+            options={**self.options, "scale": scale},
+            flops=self.scales[scale],
+            scales={},
+        )
+
+    def stating_error(self) -> ModelSpec:
+        """The same model with the standard error of each pixel as a second output.
+
+        Raises
+        ------
+        ModelError
+            If it has none: its architecture has no option ``uncertainty``, or was not taught it.
+        """
+        if "uncertainty" not in self.options:
+            raise ModelError(
+                f"model {self.name!r} states no standard error. The shipped terrain models do; one "
+                "of your own needs an architecture with the option 'uncertainty', and that option "
+                "among its specification's."
+            )
+        error = Band(STANDARD_ERROR, self.outputs[0].units)
+        options = {**self.options, "uncertainty": True}
+        return replace(self, options=options, outputs=(self.outputs[0], error))
 
     def identity(self) -> tuple[str, str]:
         """What makes two models the same in a dask graph: all that a worker reads, and weights."""
@@ -241,9 +285,16 @@ class ModelSpec:
             for side in ("inputs", "outputs"):
                 values[side] = tuple(Band(**band) for band in values[side])
             values["gsd"] = tuple(values["gsd"]) if values["gsd"] else None
+            values["scales"] = {int(s): flops for s, flops in values.get("scales", {}).items()}
             return cls(**values)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except ModelError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ModelError(f"not a model specification of xdemsr: {error!r}.") from error
+
+
+def _is_scale(scale: Any) -> bool:
+    return isinstance(scale, int) and not isinstance(scale, bool) and scale >= 1
 
 
 def whole_scale(scale: Any) -> int:

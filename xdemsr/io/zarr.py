@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from zarr.codecs import ZstdCodec
 
 from xdemsr import grid
 from xdemsr.errors import InputError
+from xdemsr.grid import XarrayObject
 from xdemsr.io.paths import local
 from xdemsr.storage import unpacked
 
@@ -22,17 +25,21 @@ _CODEC = ZstdCodec(level=1)
 _KEPT_ENCODING = ("_FillValue", "dtype")
 _KEPT_COORDINATE_ENCODING = (*_KEPT_ENCODING, "scale_factor", "add_offset", "units", "calendar")
 
+#: Attribute by which a raster names those that say something of it.
+_ANCILLARY = "ancillary_variables"
+
 #: Files that make a folder a Zarr store, of version 3 or 2.
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
-def write_zarr(da: xr.DataArray, path: str | Path, *, overwrite: bool = False) -> Path:
+def write_zarr(da: XarrayObject, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a raster into a Zarr store, chunk by chunk.
 
     Parameters
     ----------
-    da : DataArray
-        Lazy arrays are computed chunk by chunk.
+    da : DataArray or Dataset
+        Lazy arrays are computed chunk by chunk. A dataset is one raster with its ancillary
+        variables, as :func:`xdemsr.upscale` answers with ``uncertainty=True``.
     path : str or Path
         Of the store.
     overwrite : bool, optional
@@ -49,7 +56,7 @@ def write_zarr(da: xr.DataArray, path: str | Path, *, overwrite: bool = False) -
     FileExistsError
         If there is a store and ``overwrite`` is not given.
     InputError
-        If ``path`` is a URL, what is to be replaced is not a Zarr store, or ``da`` not a DataArray.
+        If ``path`` is a URL, what is to be replaced is not a Zarr store, or ``da`` not one raster.
 
     Notes
     -----
@@ -81,27 +88,45 @@ def write_zarr(da: xr.DataArray, path: str | Path, *, overwrite: bool = False) -
     return path
 
 
-def _dataset(da: xr.DataArray) -> xr.Dataset:
-    """The array as a dataset, encoded as it is to be stored."""
-    found = grid.of(grid.single(da))
-    name = da.name or "elevation"
-    if "/" in str(name):
-        raise InputError(
-            f"the name {name!r} has a slash, which a store takes for a folder. Rename: "
-            "da.rename(...)."
-        )
+def _rasters(obj: Any) -> dict[Hashable, xr.DataArray]:
+    """An array by its name; of a dataset, its one raster and what is said of that."""
+    if not isinstance(obj, xr.Dataset):
+        da = grid.single(obj)
+        return {da.name or "elevation": da}
+    said = " ".join(str(da.attrs.get(_ANCILLARY, "")) for da in obj.data_vars.values())
+    if sum(f" {name} " not in f" {said} " for name in obj.data_vars) != 1:
+        grid.single(obj)
+    return dict(obj.data_vars)
+
+
+def _dataset(obj: Any) -> xr.Dataset:
+    """The rasters as a dataset, encoded as they are to be stored."""
+    rasters = _rasters(obj)
+    for name in rasters:
+        if "/" in str(name):
+            raise InputError(
+                f"the name {name!r} has a slash, which a store takes for a folder. Rename: "
+                "da.rename(...)."
+            )
+    encodings = {name: _encoding(da) for name, da in rasters.items()}
     # A shallow copy: the caller's encodings stay as they are.
-    ds = _evenly_chunked(da).to_dataset(name=name).copy()
+    ds = xr.Dataset({name: _evenly_chunked(da) for name, da in rasters.items()}).copy()
     for coordinate in ds.coords.values():
         kept = {k: v for k, v in coordinate.encoding.items() if k in _KEPT_COORDINATE_ENCODING}
         coordinate.encoding = kept
-    encoding = unpacked(da.encoding)
-    encoding = {key: encoding[key] for key in _KEPT_ENCODING if key in encoding}
+    for name, encoding in encodings.items():
+        if "grid_mapping" in encoding:
+            ds[name].attrs.pop("grid_mapping", None)
+        ds[name].encoding = encoding
+    return ds
+
+
+def _encoding(da: xr.DataArray) -> dict[str, Any]:
+    found, stored = grid.of(da), unpacked(da.encoding)
+    encoding: dict[str, Any] = {key: stored[key] for key in _KEPT_ENCODING if key in stored}
     if found.grid_mapping is not None:
         encoding["grid_mapping"] = found.grid_mapping
-        ds[name].attrs.pop("grid_mapping", None)
-    ds[name].encoding = {**encoding, "compressors": [_CODEC]}
-    return ds
+    return {**encoding, "compressors": [_CODEC]}
 
 
 def _evenly_chunked(da: xr.DataArray) -> xr.DataArray:

@@ -6,26 +6,35 @@ import torch
 from torch import Tensor
 
 
-def upsample(x: Tensor, taps: Tensor) -> Tensor:
+def upsample(x: Tensor, taps: Tensor, stride: int = 1) -> Tensor:
     """Separable sub-pixel convolution, written straight into its final layout.
 
     Parameters
     ----------
-    x : Tensor, shape (n, c, ny + 2r, nx + 2r)
+    x : Tensor, shape (n, c, ny * stride + 2r, nx * stride + 2r)
         Source pixels with ``r`` pixels of context on every side.
-    taps : Tensor, shape (s, 2r + 1)
-        Weights of the source pixels in each sub-pixel (see :mod:`xdemsr.kernels`).
+    taps : Tensor, shape (s, stride + 2r)
+        Weights of the source pixels in each of the ``s`` sub-pixels of ``stride`` pixels (see
+        :mod:`xdemsr.kernels`).
+    stride : int, optional
+        Source pixels that one set of sub-pixels stands for.
 
     Returns
     -------
     Tensor, shape (n, c, ny * s, nx * s)
     """
+    # Heights stay in float32 where training runs in half precision.
+    with torch.autocast(x.device.type, enabled=False):
+        return _upsample(x, taps, stride)
+
+
+def _upsample(x: Tensor, taps: Tensor, stride: int) -> Tensor:
     scale, width = taps.shape
     n, c, rows, columns = x.shape
-    ny, nx = rows - width + 1, columns - width + 1
-    by_x, step = _grouped(taps, nx)
+    ny, nx = ((length - width) // stride + 1 for length in (rows, columns))
+    by_x, step = _grouped(taps, nx, stride)
     wide = torch.matmul(x.unfold(-1, by_x.shape[1], step), by_x.T)
-    by_y, step = _grouped(taps, ny)
+    by_y, step = _grouped(taps, ny, stride)
     # Each group of output rows is a small matrix product with the rows around it, written where it
     # belongs. A table for each, though all are one, or matmul would copy the overlapping rows.
     around = wide.reshape(n * c, rows, nx * scale).unfold(1, by_y.shape[1], step)
@@ -34,17 +43,17 @@ def upsample(x: Tensor, taps: Tensor) -> Tensor:
     return answer.reshape(n, c, ny * scale, nx * scale)
 
 
-def _grouped(taps: Tensor, length: int) -> tuple[Tensor, int]:
-    """A banded table that answers several neighbouring source pixels at once, and how many.
+def _grouped(taps: Tensor, length: int, stride: int) -> tuple[Tensor, int]:
+    """A banded table that answers several neighbouring strides at once, and pixels per table.
 
     Matrix products with few rows are slow; sixteen are enough.
     """
     scale, width = taps.shape
     group = max(g for g in (1, 2, 4, 8) if g == 1 or (length % g == 0 and g * scale <= 16))
-    table = taps.new_zeros(group * scale, width + group - 1)
+    table = taps.new_zeros(group * scale, width + (group - 1) * stride)
     for k in range(group):
-        table[k * scale : (k + 1) * scale, k : k + width] = taps
-    return table, group
+        table[k * scale : (k + 1) * scale, k * stride : k * stride + width] = taps
+    return table, group * stride
 
 
 def extend_odd(x: Tensor, width: int) -> Tensor:

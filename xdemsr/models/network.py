@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from xdemsr.spec import Border
+
 
 class Network(nn.Module):
     """Base of the library's own architectures: physical units in, physical units out.
@@ -19,7 +21,17 @@ class Network(nn.Module):
     Input and output are float32 in the units of the bands. Centring, scaling and the interpolated
     skip are part of the network and run in float32; only :meth:`trunk_parts` run in the dtype set
     by :meth:`set_precision`.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Input bands in order.
+    border : {"odd", "mirror", "edge"}
+        How a raster is continued beyond its border.
     """
+
+    bands: tuple[str, ...] = ("elevation",)
+    border: Border = "edge"
 
     def forward(self, x: Tensor, *, halo: int = 0) -> Tensor:
         """Answer the core of ``x``.
