@@ -18,6 +18,9 @@ ARCHITECTURES = {
     "edsr": "xdemsr.models.edsr:EDSR",
     "effnetv2_dem": "xdemsr.models.effnetv2_dem:EfficientNetV2DEM",
     "terrain": "xdemsr.models.terrain:Terrain",
+    "dsrcnn": "xdemsr.models.dsrcnn:DSRCNN",
+    "dpgn": "xdemsr.models.dpgn:DPGN",
+    "dsrgan": "xdemsr.models.dsrgan:DSRGAN",
 }
 
 

@@ -14,6 +14,7 @@ from xdemsr.models.layers import local_mean, upsample, with_margin
 from xdemsr.models.network import Network
 
 SqueezeExcitation = Literal["expanded", "input"] | None
+Tail = Literal["B", "C"]
 
 #: (channels, expansion, layers) of the six groups of the paper.
 GROUPS = (
@@ -38,6 +39,10 @@ class EfficientNetV2DEM(Network):
         Squeeze-and-excitation: squeezed to a quarter of the expanded width (MobileNetV3, the
         reading taken of the paper; 39,608,642 parameters), to a quarter of the block's input
         (EfficientNetV2; 21,488,276), or none (17,741,658), which makes the network local.
+    tail : {"B", "C"}
+        Sub-pixel layers: the second gives one channel, to which the interpolated DEM is added (the
+        reading taken of the paper), or as many as the first, to each of which it is added
+        (40,190,825 parameters; 22,070,459 with ``se="input"``).
     relief : float
         Metres that one unit inside the network stands for.
     groups : sequence of (channels, expansion, layers)
@@ -65,12 +70,15 @@ class EfficientNetV2DEM(Network):
         self,
         *,
         se: SqueezeExcitation = "expanded",
+        tail: Tail = "B",
         relief: float = 10.0,
         groups: Sequence[Sequence[int]] = GROUPS,
     ) -> None:
         super().__init__()
         if se not in ("expanded", "input", None):
             raise ModelError(f"se={se!r} is not 'expanded', 'input' or None.")
+        if tail not in ("B", "C"):
+            raise ModelError(f"tail={tail!r} is not 'B' or 'C'.")
         self.windowed = se is not None
         self.relief = relief
         table = torch.from_numpy(bicubic(self.scale)).to(torch.float32)
@@ -84,7 +92,8 @@ class EfficientNetV2DEM(Network):
                 blocks.append(_InvertedResidual(width, channels, expansion, se))
                 width = channels
         self.blocks = nn.Sequential(*blocks)
-        last = _zeroed(nn.Conv2d(width // 4, 16, 3, padding=1))
+        fine = 1 if tail == "B" else width // 4
+        last = _zeroed(nn.Conv2d(width // 4, 16 * fine, 3, padding=1))
         self.tail = nn.Sequential(
             nn.Conv2d(width, 4 * width, 3, padding=1),
             nn.PixelShuffle(4),
@@ -92,8 +101,8 @@ class EfficientNetV2DEM(Network):
             last,
             nn.PixelShuffle(4),
         )
-        self.final = nn.Conv2d(1, 1, 3, padding=1, padding_mode="replicate")
-        nn.init.dirac_(_zeroed(self.final).weight)
+        self.final = nn.Conv2d(fine, 1, 3, padding=1, padding_mode="replicate")
+        _start_as_identity(self.final)
 
     def forward(self, x: Tensor, *, halo: int = 0) -> Tensor:
         if self.windowed:
@@ -108,7 +117,9 @@ class EfficientNetV2DEM(Network):
         detail = self.tail(with_margin(self.blocks(features), halo, margin)).to(x.dtype)
         around = margin + self.skip_taps.shape[1] // 2
         surface = upsample(_with_edge(centred, halo, around), self.skip_taps)
-        answer = self.final(surface + detail * self.relief)
+        # Heights, not features: they stay in float32 where training runs in half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            answer = self.final(surface + detail * self.relief)
         answer = answer + upsample(_with_edge(offset, halo, around), self.skip_taps)
         return with_margin(answer, margin * self.scale, 0)
 
@@ -166,6 +177,18 @@ def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def _start_as_identity(layer: nn.Conv2d) -> None:
+    """Give back a map that is the same in all channels.
+
+    Weights that differ between channels, or none would ever learn anything of its own, and whose
+    sum over channels is the identity.
+    """
+    noise = layer.weight.detach().clone()
+    with torch.no_grad():
+        _zeroed(layer).weight += noise - noise.mean(dim=1, keepdim=True)
+        layer.weight[:, :, 1, 1] += 1 / noise.shape[1]
 
 
 def _divisible(width: float, divisor: int = 8) -> int:
