@@ -39,6 +39,8 @@ def test_scores_are_what_they_say(seed: int) -> None:
     assert scores["nmad"] == pytest.approx(nmad, rel=3e-3)
     le90 = np.quantile(np.abs(error), 0.9, method="inverted_cdf")
     assert scores["le90"] == pytest.approx(le90, rel=2e-3)
+    near = np.abs(error - np.mean(error)) <= np.std(error)
+    assert scores["within_1sd"] == pytest.approx(np.mean(near), abs=3e-3)
     spread = np.nanmax(truth) - np.nanmin(truth)
     assert scores["psnr"] == pytest.approx(10 * np.log10(spread**2 / np.mean(error**2)))
 
@@ -74,6 +76,68 @@ def test_a_perfect_answer() -> None:
     assert scores["rmse"] == scores["nmad"] == scores["le90"] == 0
     assert scores["psnr"] == np.inf
     assert scores["ssim"] == pytest.approx(1.0)
+
+
+def test_shares_within_one_deviation() -> None:
+    _, truth = pair(voids=0.0)
+    assert (truth + 2.0).demsr.evaluate(truth)["within_1sd"] == 1.0
+    rng = np.random.default_rng(0)
+    normal = truth + rng.normal(0.3, 1.0, truth.shape)
+    assert normal.demsr.evaluate(truth)["within_1sd"] == pytest.approx(0.683, abs=0.02)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 1000), st.sampled_from([0.2, 1.0, 3.0]))
+def test_how_often_a_standard_error_was_enough(seed: int, told: float) -> None:
+    guess, truth = pair(seed)
+    rng = np.random.default_rng(seed + 1)
+    expected = truth.copy(data=told * rng.random(truth.shape)).where(rng.random(truth.shape) > 0.1)
+    scores = guess.demsr.evaluate(truth, standard_error=expected)
+    assert scores["rmse"] == guess.demsr.evaluate(truth)["rmse"]
+    error = np.abs(guess.values.astype(float) - truth.values)
+    known = np.isfinite(error) & np.isfinite(expected.values)
+    for k in (1, 2):
+        share = np.mean(error[known] <= k * expected.values[known])
+        assert scores[f"within_{k}se"] == pytest.approx(share)
+    lazy = guess.chunk(20).demsr.evaluate(truth, standard_error=expected.chunk(x=9))
+    pd.testing.assert_series_equal(lazy, scores)
+
+
+def test_a_standard_error_that_is_none() -> None:
+    guess, truth = pair()
+    unknown = guess.demsr.evaluate(truth, standard_error=truth * np.nan)
+    assert np.isnan(unknown["within_1se"])
+    with pytest.raises(InputError, match="cannot be negative"):
+        guess.demsr.evaluate(truth, standard_error=truth * 0 - 1)
+    with pytest.raises(GridError, match="different grids"):
+        guess.demsr.evaluate(truth, standard_error=truth[1:])
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.integers(7, 100), st.sampled_from([16, 50, 2048]))
+def test_tiles_are_looked_at_alone(tile: int, chunk: int) -> None:
+    guess, truth = pair(voids=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "_CHUNK", chunk)
+        scores = guess.demsr.evaluate(truth, tile=tile)
+    whole = guess.demsr.evaluate(truth)
+    alike = ["n", "mse", "mae", "bias", "nmad", "le90", "within_1sd", "psnr"]
+    np.testing.assert_allclose(scores[alike], whole[alike], rtol=1e-9)
+    squared, count = 0.0, 0
+    for y in range(0, truth.shape[0], tile):
+        for x in range(0, truth.shape[1], tile):
+            part = [da[y : y + tile, x : x + tile].astype(float) for da in (guess, truth)]
+            both = (part[0] - part[1]).notnull()
+            if min(both.shape) < 3:
+                continue
+            first, second = (
+                xdemsr.relief.slope_degrees(p.where(both).values, 30, 30) for p in part
+            )
+            apart = (first - second)[np.isfinite(first - second)]
+            squared, count = squared + np.sum(apart**2), count + apart.size
+    assert scores["slope_rmse"] == pytest.approx(np.sqrt(squared / count), rel=1e-6)
+    with pytest.raises(InputError, match="tile=0"):
+        guess.demsr.evaluate(truth, tile=0)
 
 
 def test_integers_and_sentinels() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Literal, get_args
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
 
 from xdemsr import grid
 from xdemsr.catalog import ModelLike, find, shipped_models
@@ -17,13 +14,14 @@ from xdemsr.degradation import degrade
 from xdemsr.errors import InputError
 from xdemsr.inference import upscale
 from xdemsr.kernels import CLASSICAL
-from xdemsr.mapping import map_function
 from xdemsr.metrics import evaluate
-from xdemsr.spec import whole_scale
-from xdemsr.window import Window
+from xdemsr.protocols import Trial, continuous, isolated
+from xdemsr.sensor import Sampling, Sensor
+from xdemsr.spec import ModelSpec, whole_scale
 
-#: Source pixels that are not scored: at the raster's outer border, and beside voids.
-_EDGE, _BESIDE = 4, 3
+Protocol = Literal["continuous", "isolated"]
+
+_CHUNK = 512
 
 
 def benchmark(
@@ -31,7 +29,13 @@ def benchmark(
     scale: int,
     models: Sequence[ModelLike] | None = None,
     *,
+    protocol: Protocol = "continuous",
+    tile: int = 25,
+    sampling: Sampling = "mean",
+    fwhm: float = 1.0,
+    mtf: float | None = None,
     noise: float = 0.0,
+    stripes: float = 0.0,
     step: float = 0.0,
     seed: int = 0,
     device: str = "auto",
@@ -39,34 +43,46 @@ def benchmark(
 ) -> pd.DataFrame:
     """Compare models on a raster whose truth is known.
 
-    The raster is degraded by ``scale``, restored whole by each model, and scored against itself
-    without the outer 4 source pixels and 3 beside voids: the *continuous* protocol.
+    The raster is degraded by ``scale``, restored by each model, and scored against itself. Figures
+    of different protocols cannot be compared: name the protocol beside every one.
 
     Parameters
     ----------
     obj : DataArray, dims (y, x)
-        Fine elevations.
+        Fine elevations. Where they are lazy they are read piece by piece, once for each model and
+        a few times before; the degraded raster is held in memory.
     scale : int
         Fine pixels per coarse pixel along each axis.
     models : sequence of str, Path, ModelSpec or Model, optional
         As for :func:`xdemsr.upscale`. By default every interpolation and every shipped model of
         that scale. The spline and the histospline are always among them.
-    noise, step, seed : optional
+    protocol : {"continuous", "isolated"}, optional
+        ``"continuous"``, what a user has: the raster is restored whole, and scored without the
+        outer 4 source pixels and 3 beside voids. ``"isolated"``, what papers report: it is cut into
+        tiles, each is restored alone, as if nothing were known around it, and all its pixels are
+        scored; tiles with a void are left out.
+    tile : int, optional
+        Size of isolated tiles in source pixels; at a scale of 16, 25 gives the 400 x 400 pixels of
+        the paper below.
+    sampling, fwhm, mtf, noise, stripes, step, seed : optional
         Of the degradation, as for :func:`xdemsr.degrade`. Models that ask for the vertical error
-        are told it.
+        are told it: what noise, stripes and rounding come to, and for the samplings that alias
+        (``"bilinear"``, ``"nearest"``) the RMS difference from block means.
     device, precision : str, optional
         As for :func:`xdemsr.upscale`.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each model, the scores of :func:`xdemsr.evaluate` and ``of_best_classical``: its
-        MSE as a ratio to the better one of spline and histospline.
+        One row for each model: the scores of :func:`xdemsr.evaluate`, pooled over all pixels,
+        ``of_spline``, its MSE as a ratio to that of the spline (scikit-image's, the papers'
+        bicubic), and ``of_best_classical``, to the better one of spline and histospline.
 
     Raises
     ------
     InputError
-        If the raster is so small that nothing is left to score.
+        If there is no such protocol, or nothing is left to score: the raster is too small, or every
+        tile has a void.
 
     Examples
     --------
@@ -75,6 +91,9 @@ def benchmark(
     >>> table = dem.demsr.benchmark(8, ["bicubic"])
     >>> list(table.index)
     ['bicubic', 'spline', 'histospline']
+    >>> alone = dem.demsr.benchmark(8, ["bicubic"], protocol="isolated", tile=12)
+    >>> alone["n"].astype(int).to_list()
+    [36864, 36864, 36864]
 
     References
     ----------
@@ -83,24 +102,57 @@ def benchmark(
     """
     scale = whole_scale(scale)
     obj = grid.plane(obj)
-    coarse = degrade(obj, scale, noise=noise, step=step, seed=seed)
-    error = math.hypot(noise, step / math.sqrt(12))
-    truth = _scored(obj, coarse, scale)
-    if min(coarse.shape) <= 2 * _EDGE:
-        raise InputError(
-            f"a raster of {obj.shape} pixels is {coarse.shape} at a scale of {scale}, and the "
-            f"outer {_EDGE} are not scored: nothing is left. Give a larger raster or a smaller "
-            "scale."
-        )
-    rows = {}
+    coarse = degrade(
+        obj,
+        scale,
+        sampling=sampling,
+        fwhm=fwhm,
+        mtf=mtf,
+        noise=noise,
+        stripes=stripes,
+        step=step,
+        seed=seed,
+    )
+    if coarse.chunks is not None:
+        # Every model reads all of it. What is fine stays lazy, and waits for nothing.
+        coarse = coarse.compute().chunk(_CHUNK)
+    trial = _trial(protocol, obj, coarse, scale, tile)
+    error = Sensor(noise=noise, stripes=stripes, step=step).error
+    if sampling in ("bilinear", "nearest"):
+        error = float(evaluate(coarse, degrade(obj, scale))["rmse"])
+    rows: dict[str, pd.Series] = {}
     for model in _all_models(models, scale):
-        restored = upscale(
-            coarse, scale, model, vertical_error=error, device=device, precision=precision
+        answer = upscale(
+            trial.given, scale, model, vertical_error=error, device=device, precision=precision
         )
-        rows[find(model, scale).name] = evaluate(restored, truth)
+        rows[_label(find(model, scale), rows)] = trial.scores(answer)
+    return _table(rows)
+
+
+def _label(spec: ModelSpec, taken: Container[str]) -> str:
+    """The model's name; where another has it, with its version and the beginning of its sha256."""
+    if spec.name not in taken:
+        return spec.name
+    sha = spec.weights.sha256[:8] if spec.weights else "no weights"
+    return f"{spec.name} (version {spec.version}, {sha})"
+
+
+def _trial(
+    protocol: Protocol, obj: xr.DataArray, coarse: xr.DataArray, scale: int, tile: int
+) -> Trial:
+    if protocol == "continuous":
+        return continuous(obj, coarse, scale)
+    if protocol == "isolated":
+        return isolated(obj, coarse, scale, tile)
+    raise InputError(f"protocol={protocol!r} is not one of {', '.join(get_args(Protocol))}.")
+
+
+def _table(rows: dict[str, pd.Series]) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     table.index.name = "model"
-    table["of_best_classical"] = table["mse"] / table.loc[list(CLASSICAL), "mse"].min()
+    classical = table["mse"].loc[list(CLASSICAL)]
+    table["of_spline"] = table["mse"] / classical["spline"]
+    table["of_best_classical"] = table["mse"] / classical.min()
     return table
 
 
@@ -110,25 +162,3 @@ def _all_models(models: Sequence[ModelLike] | None, scale: int) -> list[ModelLik
         return chosen + [n for n, spec in shipped_models().items() if spec.scale == scale]
     names = {find(model, scale).name for model in models}
     return [*models, *(name for name in CLASSICAL if name not in names)]
-
-
-def _scored(obj: xr.DataArray, coarse: xr.DataArray, scale: int) -> xr.DataArray:
-    """The truth, void where it is not scored."""
-    base = grid.of(coarse)
-    inner = map_function(coarse, _inner, "scored", halo=_BESIDE, shape=base.shape)
-    fine = upscale(inner, scale, "nearest")
-    ny, nx = base.shape
-    truth = obj.isel({base.y_dim: slice(0, ny * scale), base.x_dim: slice(0, nx * scale)})
-    kept: xr.DataArray = truth.where(fine.notnull().data)
-    return kept.assign_attrs(obj.attrs)
-
-
-def _inner(z: NDArray[np.float64], core: Window, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """The coarse pixels that are scored; the others void."""
-    width = 2 * _BESIDE + 1
-    valid = minimum_filter(np.isfinite(z), size=width)[_BESIDE:-_BESIDE, _BESIDE:-_BESIDE]
-    for axis, (span, length) in enumerate(zip((core.y, core.x), shape, strict=True)):
-        place = np.arange(span.start, span.stop)
-        scored = (place >= _EDGE) & (place < length - _EDGE)
-        valid = valid & (scored[:, None] if axis == 0 else scored)
-    return np.where(valid, z[_BESIDE:-_BESIDE, _BESIDE:-_BESIDE], np.nan)

@@ -1,7 +1,7 @@
 """How far one raster is from another: void-aware, chunk by chunk, in bounded memory.
 
 Every window gives a handful of sums and one histogram; what is reported is worked out from their
-total. Quantiles come from a histogram whose bins are 0.1 % wide, so they are exact to that.
+total. Quantiles and shares come from the histogram, whose bins are 0.1 % wide.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
-from xdemsr import grid
+from xdemsr import grid, histogram
 from xdemsr.chunking import split
 from xdemsr.errors import GridError, InputError
 from xdemsr.grid import Grid
@@ -26,17 +27,20 @@ from xdemsr.storage import check_values, void_values
 from xdemsr.voids import valid_pixels
 from xdemsr.window import Tiling, Window
 
-_CHUNK = 2048
-#: Bins are even in asinh(error / unit): linear below a tenth of a millimetre, logarithmic above.
-_UNIT = 1e-4
-_BINS_PER_E = 1000
-_HALF = 25 * _BINS_PER_E
+#: Pixels along a window, and windows that are under way at once.
+_CHUNK, _LOT = 2048, 32
 _SSIM_SIGMA, _SSIM_HALO = 1.5, 5
 
 Plane = NDArray[np.float64]
 
 
-def evaluate(obj: xr.DataArray, reference: xr.DataArray) -> pd.Series:
+def evaluate(
+    obj: xr.DataArray,
+    reference: xr.DataArray,
+    *,
+    standard_error: xr.DataArray | None = None,
+    tile: int | None = None,
+) -> pd.Series:
     """Compare a raster with the truth.
 
     Parameters
@@ -44,6 +48,12 @@ def evaluate(obj: xr.DataArray, reference: xr.DataArray) -> pd.Series:
     obj, reference : DataArray, dims (y, x)
         On one grid, in one unit. Pixels void in either are left out. Lazy arrays are read piece by
         piece.
+    standard_error : DataArray, dims (y, x), optional
+        Of ``obj``, as a model predicts it, on the same grid and in the same unit: adds how often it
+        was enough. Pixels where it is void do not count there.
+    tile : int, optional
+        Size in pixels of square tiles, from the first pixel on, that were made apart from each
+        other: slopes and structures are then not taken across their borders.
 
     Returns
     -------
@@ -51,15 +61,18 @@ def evaluate(obj: xr.DataArray, reference: xr.DataArray) -> pd.Series:
         In the raster's unit unless said otherwise: ``n`` (pixels compared), ``mse`` (unit squared),
         ``rmse``, ``mae``, ``bias`` (mean of obj - reference), ``nmad`` (1.4826 times the median
         distance from the median error), ``le90`` (90 % of absolute errors are below),
-        ``slope_rmse`` (degrees), ``psnr`` (dB, for the reference's range) and ``ssim``
-        (Gaussian window, sigma 1.5).
+        ``within_1sd`` (share of errors at most one standard deviation from their mean; 0.68 where
+        they are normal, more where few are large), ``slope_rmse`` (degrees), ``psnr`` (dB, for the
+        reference's range) and ``ssim`` (Gaussian window, sigma 1.5). With ``standard_error`` also
+        ``within_1se`` and ``within_2se``: shares of absolute errors of at most one and two standard
+        errors (0.68 and 0.95 where the errors are normal and the prediction is right).
 
     Raises
     ------
     GridError
-        If the two are on different grids.
+        If they are on different grids.
     InputError
-        If no pixel is valid in both.
+        If no pixel is valid in both, a standard error is negative, or the tile has no pixel.
 
     Examples
     --------
@@ -77,26 +90,36 @@ def evaluate(obj: xr.DataArray, reference: xr.DataArray) -> pd.Series:
     Wang, Z. et al. (2004). Image quality assessment: from error visibility to structural
     similarity. IEEE Trans. Image Process. 13(4), 600-612.
     """
-    for da in (obj, reference):
+    if tile is not None and tile < 1:
+        raise InputError(f"tile={tile} has no pixel; give the size of the tiles in pixels.")
+    given = [obj, reference, *([] if standard_error is None else [standard_error])]
+    for da in given:
         check_values(grid.single(da))
-    voids = [void_values(da) for da in (obj, reference)]
-    pair = [grid.plane(obj), grid.plane(reference)]
-    base = _common_grid(*pair)
-    windows = list(_windows(base.shape))
-    ranges = compute(*(delayed(_range)(pair[1].data[core.slices], voids[1]) for core in windows))
-    low = min(found[0] for found in ranges)
-    high = max(found[1] for found in ranges)
-    tasks = []
-    for core in windows:
-        read = core.pad(_SSIM_HALO).clip(base.shape)
-        blocks = [da.data[read.padded.slices] for da in pair]
-        tasks.append(delayed(_sums)(*blocks, voids, core, read, base.metres(), high - low))
-    while len(tasks) > 1:
-        tasks = [delayed(_total)(tasks[k : k + 16]) for k in range(0, len(tasks), 16)]
-    (sums,) = compute(tasks[0])
+    planes = [grid.plane(da) for da in given]
+    base = common_grid(*planes)
+    sums, data_range = _collect(planes, [void_values(da) for da in given], base, tile)
     if sums.n == 0:
         raise InputError("no pixel is valid in both rasters; there is nothing to compare.")
-    return pd.Series(_scores(sums, high - low))
+    scores = _scores(sums, data_range)
+    return pd.Series(scores if standard_error is None else {**scores, **_shares(sums)})
+
+
+def common_grid(*planes: xr.DataArray) -> Grid:
+    """The grid that all these rasters are on.
+
+    Raises
+    ------
+    GridError
+        If one is on another.
+    """
+    first, *others = (grid.of(da) for da in planes)
+    for other in others:
+        if not first.matches(other):
+            raise GridError(
+                f"the rasters are on different grids: {first.describe()}, and {other.describe()}. "
+                "Match one to the other first: da.rio.reproject_match(reference)."
+            )
+    return others[0]
 
 
 @dataclass
@@ -107,28 +130,49 @@ class _Sums:
     error: float
     squared: float
     absolute: float
-    histogram: NDArray[np.int64]
+    counts: histogram.Counts
+    predicted_n: int
+    within_1se: int
+    within_2se: int
     slope_n: int
     slope_squared: float
     ssim_n: int
     ssim: float
 
 
-def _common_grid(obj: xr.DataArray, reference: xr.DataArray) -> Grid:
-    found, wanted = grid.of(obj), grid.of(reference)
-    if not found.matches(wanted):
-        raise GridError(
-            f"the rasters are on different grids: {found.describe()}, and {wanted.describe()}. "
-            "Match one to the other first: da.rio.reproject_match(reference)."
-        )
-    return wanted
+def _collect(
+    planes: list[xr.DataArray], voids: list[tuple[float, ...]], base: Grid, tile: int | None
+) -> tuple[_Sums, float]:
+    """The sums of all windows, and the range of the reference's values."""
+    parts = list(_parts(base.shape, tile))
+    ranges = compute(*(delayed(_range)(planes[1].data[read.slices], voids[1]) for read, _ in parts))
+    data_range = max(found[1] for found in ranges) - min(found[0] for found in ranges)
+    sums: list[_Sums] = []
+    # One lot after the other: in one graph, dask may read far ahead of what is scored.
+    for k in range(0, len(parts), _LOT):
+        tasks = []
+        for read, pieces in parts[k : k + _LOT]:
+            blocks = [da.data[read.padded.slices] for da in planes]
+            tasks.append(delayed(_sums)(blocks, voids, read, pieces, base.metres(), data_range))
+        sums = [_total([*sums, *compute(*tasks)])]
+    return sums[0], data_range
 
 
-def _windows(shape: tuple[int, int]) -> Iterator[Window]:
-    tiling = Tiling.from_chunks(*(split(length, _CHUNK) for length in shape))
-    for i in range(tiling.shape[0]):
-        for j in range(tiling.shape[1]):
-            yield tiling[i, j]
+def _parts(shape: tuple[int, int], tile: int | None) -> Iterator[tuple[Window, list[Window]]]:
+    """Windows with what is read around them, and the pieces in which slopes are taken."""
+    if tile is None:
+        reads = [core.pad(_SSIM_HALO).clip(shape) for core in _windows(shape, _CHUNK)]
+        yield from ((read, [read]) for read in reads)
+    else:
+        tiles = Tiling.from_chunks(*(split(length, tile) for length in shape))
+        for core in _windows(shape, tile * max(1, _CHUNK // tile)):
+            yield core, [piece for _, piece in tiles.touching(core)]
+
+
+def _windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
+    tiling = Tiling.from_chunks(*(split(length, size) for length in shape))
+    rows, columns = tiling.shape
+    yield from (tiling[i, j] for i, j in product(range(rows), range(columns)))
 
 
 def _range(block: NDArray[np.generic], voids: tuple[float, ...]) -> tuple[float, float]:
@@ -137,40 +181,67 @@ def _range(block: NDArray[np.generic], voids: tuple[float, ...]) -> tuple[float,
 
 
 def _sums(
-    obj: NDArray[np.generic],
-    reference: NDArray[np.generic],
-    voids: tuple[tuple[float, ...], tuple[float, ...]],
-    core: Window,
+    blocks: list[NDArray[np.generic]],
+    voids: list[tuple[float, ...]],
     read: Window,
+    pieces: list[Window],
     metres: tuple[float, float],
     data_range: float,
 ) -> _Sums:
-    valid = valid_pixels(obj, voids[0]) & valid_pixels(reference, voids[1])
-    first, second = (np.where(valid, a, np.nan).astype(np.float64) for a in (obj, reference))
-    inside = core.within(read)
-    error = (first - second)[inside][valid[inside]]
-    slopes = slope_degrees(first, *metres) - slope_degrees(second, *metres)
-    slopes = _inner(slopes, inside, read, 1)
-    similarity = _inner(_ssim(first, second, data_range), inside, read, 0)
+    known = [valid_pixels(block, values) for block, values in zip(blocks, voids, strict=True)]
+    valid = known[0] & known[1]
+    first, second = (np.where(valid, block, np.nan).astype(np.float64) for block in blocks[:2])
+    inside = read.within(read)
+    apart = (first - second)[inside]
+    error = apart[valid[inside]]
+    predicted = _predicted(apart, blocks[2][inside], known[2][inside]) if blocks[2:] else (0, 0, 0)
+    local = np.zeros(4)
+    for piece in pieces:
+        seen = piece.padded.within(read)
+        local += _local(first[seen], second[seen], piece, metres, data_range)
     return _Sums(
         n=error.size,
         error=float(error.sum()),
         squared=float(np.square(error).sum()),
         absolute=float(np.abs(error).sum()),
-        histogram=_histogram(error),
-        slope_n=slopes.size,
-        slope_squared=float(np.square(slopes).sum()),
-        ssim_n=similarity.size,
-        ssim=float(similarity.sum()),
+        counts=histogram.count(error),
+        predicted_n=predicted[0],
+        within_1se=predicted[1],
+        within_2se=predicted[2],
+        slope_n=int(local[0]),
+        slope_squared=float(local[1]),
+        ssim_n=int(local[2]),
+        ssim=float(local[3]),
     )
 
 
-def _inner(values: Plane, inside: tuple[slice, slice], read: Window, border: int) -> Plane:
+def _predicted(
+    apart: Plane, standard_error: NDArray[np.generic], known: NDArray[np.bool_]
+) -> tuple[int, int, int]:
+    """Errors whose standard error is known, and how many are within one and two of it."""
+    counted = known & np.isfinite(apart)
+    distance, expected = np.abs(apart[counted]), standard_error[counted].astype(np.float64)
+    if expected.size and expected.min() < 0:
+        raise InputError(f"a standard error is {expected.min():.6g}; it cannot be negative.")
+    one, two = (int((distance <= k * expected).sum()) for k in (1, 2))
+    return distance.size, one, two
+
+
+def _local(
+    first: Plane, second: Plane, piece: Window, metres: tuple[float, float], data_range: float
+) -> Plane:
+    """Count and sum of squared slope errors, count and sum of similarities."""
+    similarity = _inner(_ssim(first, second, data_range), piece, 0)
+    slopes = _inner(slope_degrees(first, *metres) - slope_degrees(second, *metres), piece, 1)
+    return np.array([slopes.size, np.square(slopes).sum(), similarity.size, similarity.sum()])
+
+
+def _inner(values: Plane, piece: Window, border: int) -> Plane:
     """The finite values of the core, where ``values`` lacks ``border`` pixels of what was read."""
-    full = np.full(read.padded.shape, np.nan)
+    full = np.full(piece.padded.shape, np.nan)
     ny, nx = full.shape
     full[border : ny - border, border : nx - border] = values
-    core = full[inside]
+    core = full[piece.within(piece)]
     finite: Plane = core[np.isfinite(core)]
     return finite
 
@@ -203,40 +274,35 @@ def _ssim(first: Plane, second: Plane, data_range: float) -> Plane:
     return luminance * structure
 
 
-def _histogram(error: Plane) -> NDArray[np.int64]:
-    position = np.rint(np.arcsinh(error / _UNIT) * _BINS_PER_E)
-    index = np.clip(position, -_HALF, _HALF).astype(np.int64) + _HALF
-    return np.bincount(index, minlength=2 * _HALF + 1)
-
-
-def _bin_values() -> Plane:
-    values: Plane = np.sinh(np.arange(-_HALF, _HALF + 1) / _BINS_PER_E) * _UNIT
-    return values
-
-
 def _total(parts: list[_Sums]) -> _Sums:
     return _Sums(**{f.name: sum(getattr(p, f.name) for p in parts) for f in fields(_Sums)})
 
 
 def _scores(sums: _Sums, data_range: float) -> dict[str, float]:
-    mse = sums.squared / sums.n
-    values = _bin_values()
-    median = _quantile(values, sums.histogram, 0.5)
+    mse, bias = sums.squared / sums.n, sums.error / sums.n
+    deviation = math.sqrt(max(mse - bias**2, 0.0))
+    values = histogram.bin_values()
+    median = histogram.quantile(values, sums.counts, 0.5)
+    absolute = np.abs(values)
     return {
         "n": float(sums.n),
         "mse": mse,
         "rmse": math.sqrt(mse),
         "mae": sums.absolute / sums.n,
-        "bias": sums.error / sums.n,
-        "nmad": 1.4826 * _quantile(np.abs(values - median), sums.histogram, 0.5),
-        "le90": _quantile(np.abs(values), sums.histogram, 0.9),
+        "bias": bias,
+        "nmad": 1.4826 * histogram.quantile(np.abs(values - median), sums.counts, 0.5),
+        "le90": histogram.quantile(absolute, sums.counts, 0.9),
+        "within_1sd": histogram.share_between(sums.counts, bias - deviation, bias + deviation),
         "slope_rmse": math.sqrt(sums.slope_squared / sums.slope_n) if sums.slope_n else math.nan,
         "psnr": 10 * math.log10(data_range**2 / mse) if mse and data_range else math.inf,
         "ssim": sums.ssim / sums.ssim_n if sums.ssim_n else math.nan,
     }
 
 
-def _quantile(values: Plane, counts: NDArray[np.int64], share: float) -> float:
-    order = np.argsort(values, kind="stable")
-    below = np.cumsum(counts[order])
-    return float(values[order][np.searchsorted(below, share * below[-1])])
+def _shares(sums: _Sums) -> dict[str, float]:
+    """How often the predicted standard error was enough."""
+    n = sums.predicted_n
+    return {
+        f"within_{k}se": found / n if n else math.nan
+        for k, found in ((1, sums.within_1se), (2, sums.within_2se))
+    }

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xdemsr import grid
+from xdemsr.errors import InputError
+from xdemsr.kernels import KERNELS
 from xdemsr.relief import hillshade
 
 if TYPE_CHECKING:
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
 #: Perceptually even and safe for colour-blind readers.
 _TINT = "cividis"
 _TINT_STRENGTH = 0.45
+#: Okabe and Ito's blue and orange: trained models, and what needs no training.
+_TRAINED, _UNTRAINED = "#0072b2", "#e69f00"
+_MEASURES = {
+    "of_best_classical": "MSE, of the better of spline and histospline",
+    "of_spline": "MSE, of the spline's",
+    "slope_rmse": "RMSE of slopes (degrees)",
+}
 
 
 def shaded_relief(
@@ -112,3 +122,58 @@ def compare(
     if title:
         figure.suptitle(title)
     return figure
+
+
+def benchmark(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "of_best_classical"
+) -> Axes:
+    """Draw one measure of a benchmark as bars, the best model on top.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As :func:`xdemsr.benchmark` gives it.
+    ax : matplotlib Axes, optional
+    measure : str, optional
+        The column that is drawn: ``"of_best_classical"``, ``"of_spline"``, ``"rmse"``, ... Ratios
+        have a line at 1.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Trained models are blue, interpolations orange.
+
+    Raises
+    ------
+    InputError
+        If the table has no such column.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> table = xdemsr.synthetic.terrain((192, 256)).demsr.benchmark(8)
+    >>> ax = xdemsr.plotting.benchmark(table, measure="rmse")
+    >>> ax.get_xlabel()
+    'RMSE'
+    """
+    import matplotlib.pyplot as plt
+
+    if measure not in table:
+        raise InputError(
+            f"the table has no column {measure!r}; it has {', '.join(map(str, table.columns))}."
+        )
+    if ax is None:
+        height = 0.9 + 0.34 * len(table)
+        ax = plt.figure(figsize=(6.4, height), layout="constrained").add_subplot()
+    # Bars are drawn from the bottom up, and of these two measures more is better.
+    values = table[measure].sort_values(ascending=measure in ("psnr", "ssim"))
+    colours = [_UNTRAINED if name in KERNELS else _TRAINED for name in values.index]
+    bars = ax.barh([str(name) for name in values.index], values.to_numpy(), color=colours)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    ax.bar_label(bars, fmt="%#.3g", padding=3, bbox=ground)
+    ax.margins(x=0.12)
+    if measure.startswith("of_"):
+        ax.axvline(1.0, color="0.2", linewidth=1, linestyle="--", zorder=0.5)
+    ax.set_xlabel(_MEASURES.get(measure, measure.upper()))
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
