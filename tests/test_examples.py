@@ -11,7 +11,14 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.mark.parametrize("name", ["upscale_a_dem", "bring_your_own_network"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "upscale_a_dem",
+        "bring_your_own_network",
+        pytest.param("train_a_network", marks=pytest.mark.train),
+    ],
+)
 def test_an_example_runs(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

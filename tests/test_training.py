@@ -1,22 +1,26 @@
-"""Training: samples, scores, and a network that learns."""
+"""Training samples of many spacings, and the scores that choose among weights."""
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import xdemsr
+from xdemsr import grid
 from xdemsr.errors import InputError
 from xdemsr.io import write
+from xdemsr.lidar import check_apart, read_rasters
 from xdemsr.models.interpolation import Interpolation
 from xdemsr.models.terrain import Terrain
-from xdemsr.training.patches import Mixture, PatchRecipe, PatchSampler
-from xdemsr.training.places import Place, Raster, load_rasters
-from xdemsr.training.validation import Validation
+from xdemsr.sensor import Sensor
+from xdemsr.training.mixture import Mixture
+from xdemsr.training.patches import PatchRecipe, PatchSampler
+from xdemsr.training.places import Place, Raster, make_places
+from xdemsr.training.validation import ScaleValidation, TileValidation, Validation
 
 
 def made(shape: tuple[int, int] = (330, 410), seed: int = 0, name: str = "made") -> Raster:
@@ -27,10 +31,10 @@ def made(shape: tuple[int, int] = (330, 410), seed: int = 0, name: str = "made")
 def test_samples_are_block_means_of_their_place() -> None:
     raster = made()
     raster.heights[100:110, 200:230] = np.nan
-    place = Place(raster, step=4)
+    place = Place(raster)
     margin = (place.shape[0] - 330) // 2
     y, x, block = margin + 60, margin + 150, 3
-    sample = place.sample(y, x, (5, 7), block)
+    sample = place.sample(y, x, (5, 7), 4, block)
     centred = raster.heights - np.nanmean(raster.heights)
     cut = centred[60 : 60 + 60, 150 : 150 + 84]
     fine = cut.reshape(20, 3, 28, 3).mean(axis=(1, 3))
@@ -44,8 +48,8 @@ def test_samples_are_block_means_of_their_place() -> None:
 
 def test_places_go_on_beyond_their_border() -> None:
     raster = Raster("plane", np.add.outer(2.0 * np.arange(200), 3.0 * np.arange(250)), 1.0)
-    place = Place(raster, step=2)
-    whole = place.whole(5)
+    place = Place(raster)
+    whole = place.whole(2, 5)
     steps = np.diff(whole.coarse, axis=0), np.diff(whole.coarse, axis=1)
     np.testing.assert_allclose(steps[0], 20.0)
     np.testing.assert_allclose(steps[1], 30.0)
@@ -62,75 +66,188 @@ def test_turned_rasters_keep_their_heights_and_mark_what_is_outside() -> None:
     assert np.isnan(turned.heights).any()
 
 
+@pytest.mark.parametrize("sampling", ["gaussian", "bilinear", "nearest"])
+def test_samples_are_sampled_as_degrade_does_it(sampling: str) -> None:
+    """Two roads to one raster: the training's own sampling, and the library's."""
+    dem = xdemsr.synthetic.terrain((16 * 9, 16 * 11), gsd=1.0, relief=60.0)
+    place = Place(Raster("made", dem.values.astype(np.float64), 1.0))
+    margin = (place.shape[0] - dem.shape[0]) // 2
+    sensor = Sensor(sampling=sampling, fwhm=1.4)  # type: ignore[arg-type]
+    # Blocks of one pixel: nothing is averaged before it is blurred.
+    sample = place.sample(margin, margin, (9, 11), 16, 1, sensor)
+    more = {"fwhm": 1.4} if sampling == "gaussian" else {}
+    expected = dem.demsr.degrade(16, sampling=sampling, **more).values
+    found = sample.sampled - sample.coarse
+    means = dem.demsr.degrade(16).values
+    inner = (slice(2, -2), slice(2, -2))
+    np.testing.assert_allclose(found[inner], (expected - means)[inner], atol=0.05)
+
+
 RECIPE = PatchRecipe(step=4, size=12, blocks=(2, 4), edge=2)
 
 
-def test_patches_are_deterministic_and_in_shape() -> None:
-    def first(seed: int) -> list[np.ndarray]:
-        sampler = PatchSampler([made()], RECIPE, Mixture(), variants=1, seed=seed)
-        return [patch.inputs for patch in islice(sampler, 5)]
+def sampler(
+    raster: Raster | None = None,
+    recipe: PatchRecipe = RECIPE,
+    mixture: Mixture | None = None,
+    variants: int = 0,
+    seed: int = 0,
+) -> PatchSampler:
+    places = make_places([made() if raster is None else raster], variants, np.random.default_rng(0))
+    return PatchSampler(places, recipe, mixture or Mixture(), seed=seed)
 
-    for a, b in zip(first(3), first(3), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first(3)[0], first(4)[0])
-    sampler = PatchSampler([made()], RECIPE, Mixture())
-    for patch in islice(sampler, 20):
-        assert patch.inputs.shape == (2, 12, 12)
-        assert patch.target.shape == (48, 48)
-        assert patch.weight.shape == (12, 12)
-        assert (patch.weight[:2] == 0).all()
-        assert (patch.weight[:, -2:] == 0).all()
-        assert patch.weight.max() > 0
+
+def test_batches_depend_on_seed_and_index_alone() -> None:
+    first, second = sampler(variants=1, seed=3), sampler(variants=1, seed=3)
+    second.batch(0, 2)
+    for name in ("inputs", "target", "weight"):
+        np.testing.assert_array_equal(first.batch(7, 3)[name], second.batch(7, 3)[name])
+    for other in (first.batch(8, 3), sampler(variants=1, seed=4).batch(7, 3)):
+        assert not np.array_equal(first.batch(7, 3)["inputs"], other["inputs"])
+    stream = first.batches(7, 3)
+    np.testing.assert_array_equal(next(stream)["inputs"], first.batch(7, 3)["inputs"])
+    np.testing.assert_array_equal(next(stream)["inputs"], first.batch(8, 3)["inputs"])
+
+
+def test_batches_have_their_shapes_and_leave_the_edge_out() -> None:
+    batch = sampler().batch(0, 20)
+    assert batch["inputs"].shape == (20, 2, 12, 12)
+    assert batch["target"].shape == batch["weight"].shape == (20, 1, 48, 48)
+    assert set(batch["place"]) == {"made"}
+    for edge in (np.s_[..., :8, :], np.s_[..., -8:]):
+        assert (batch["weight"][edge] == 0).all()
+    assert (batch["weight"].max(axis=(1, 2, 3)) > 0).all()
+
+
+def test_some_batches_know_halves_only() -> None:
+    recipe = PatchRecipe(step=4, size=12, blocks=(1, 2), half_share=0.5, edge=2)
+    halves = sampler(recipe=recipe)
+    shapes = {halves.batch(index, 2)["target"].shape[-1] for index in range(20)}
+    assert shapes == {24, 48}
+
+
+def test_what_has_no_error_is_not_shown_in_the_finest_pixels() -> None:
+    """There, how a survey was gridded is all that is left to be learnt."""
+    recipe = PatchRecipe(step=4, size=12, blocks=(1,), edge=2)
+    errors = np.concatenate([sampler(recipe=recipe).batch(k, 8)["inputs"][:, 1] for k in range(20)])
+    assert (errors > 0).all()
+    with pytest.raises(InputError, match="finest_exact"):
+        sampler(recipe=recipe, mixture=only("exact")).batch(0, 1)
 
 
 def test_spacings_are_those_drawn() -> None:
-    sampler = PatchSampler([made()], RECIPE, Mixture())
-    assert sampler.spacings() == (8.0, 16.0)
+    assert sampler().spacings() == (8.0, 16.0)
 
 
-def test_inputs_are_as_imperfect_as_they_say() -> None:
-    sampler = PatchSampler([made()], RECIPE, Mixture())
-    seen = set()
-    for patch in islice(sampler, 200):
-        error = float(patch.inputs[1, 0, 0])
-        means = patch.target.reshape(12, 4, 12, 4).mean(axis=(1, 3))
-        apart = patch.inputs[0] - means
-        seen.add("exact" if error == 0 else "imperfect")
-        if error == 0:
-            np.testing.assert_allclose(apart, 0, atol=1e-4)
-        elif error > 0.05:
-            assert 0.3 * error < apart.std() < 2 * error
-    assert seen == {"exact", "imperfect"}
+def only(kind: str) -> Mixture:
+    kinds = ("exact", "rounded", "noisy", "blurred", "thinned", "striped", "mixed")
+    return Mixture(**{name: float(name == kind) for name in kinds})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["rounded", "noisy", "blurred", "thinned", "striped", "mixed"])
+def test_inputs_are_about_as_imperfect_as_they_say(kind: str) -> None:
+    batch = sampler(mixture=only(kind)).batch(0, 200)
+    told = batch["inputs"][:, 1, 0, 0]
+    means = batch["target"].reshape(200, 12, 4, 12, 4).mean(axis=(2, 4))
+    true = np.sqrt(np.mean((batch["inputs"][:, 0] - means) ** 2, axis=(1, 2)))
+    clear = told > 0.05
+    assert clear.sum() > 50
+    ratio = true[clear] / told[clear]
+    assert 0.75 < np.median(ratio) < 1.3
+    assert ((ratio > 0.2) & (ratio < 5)).all()
+
+
+def test_exact_inputs_are_exact() -> None:
+    batch = sampler(mixture=only("exact")).batch(0, 20)
+    assert (batch["inputs"][:, 1] == 0).all()
+    means = batch["target"].reshape(20, 12, 4, 12, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(batch["inputs"][:, 0], means, atol=1e-4)
 
 
 def test_voids_are_not_learnt_from() -> None:
     raster = made()
     raster.heights[:, 200:] = np.nan
-    sampler = PatchSampler([raster], RECIPE, Mixture())
-    masked = [patch for patch in islice(sampler, 100) if (patch.weight[2:-2, 2:-2] == 0).any()]
-    assert masked
-    assert all(np.isfinite(patch.inputs).all() for patch in masked)
+    batch = sampler(raster).batch(0, 100)
+    assert (batch["weight"][..., 8:-8, 8:-8] == 0).any()
+    assert np.isfinite(batch["inputs"]).all()
 
 
 def test_places_too_small_are_an_error() -> None:
     with pytest.raises(InputError, match="no raster holds a patch"):
-        PatchSampler([made((20, 20))], PatchRecipe(size=40), Mixture())
+        sampler(made((20, 20)), PatchRecipe(size=40))
 
 
-def test_rasters_are_found_in_folders(tmp_path: Path) -> None:
+def test_rasters_without_truth_are_told() -> None:
+    raster = made((200, 210))
+    raster.heights[np.random.default_rng(0).random(raster.heights.shape) < 0.3] = np.nan
+    with pytest.raises(InputError, match="known truth"):
+        sampler(raster).batch(0, 1)
+
+
+def test_rasters_and_their_copies_share_what_they_count() -> None:
+    rasters = [made(), made((660, 410), name="twice")]
+    places = make_places(rasters, 2, np.random.default_rng(0), 0.8)
+    shares = {name: sum(p.share for p in places if p.name == name) for name in ("made", "twice")}
+    assert sum(shares.values()) == pytest.approx(0.8)
+    assert shares["twice"] / shares["made"] == pytest.approx(2**0.5)
+
+
+def test_rasters_are_read_as_the_library_reads_them(tmp_path: Path) -> None:
     dem = xdemsr.synthetic.terrain((30, 40), gsd=2.0)
     dem[3, 4] = np.nan
     (tmp_path / "hills").mkdir()
     write(dem, tmp_path / "hills" / "dtm.tif")
     write(dem, tmp_path / "plain.tif")
     np.savez(tmp_path / "packed.npz", heights=dem.values, gsd=2.0)
-    rasters = load_rasters(tmp_path)
+    rasters = read_rasters(tmp_path)
     assert sorted(r.name for r in rasters) == ["hills", "packed", "plain"]
     for raster in rasters:
-        assert raster.gsd == 2.0
+        assert raster.gsd == pytest.approx(2.0)
         np.testing.assert_array_equal(raster.heights, dem.values)
     with pytest.raises(InputError, match="no elevation rasters"):
-        load_rasters(tmp_path / "nowhere")
+        read_rasters(tmp_path / "nowhere")
+    write(dem, tmp_path / "hills.tif")
+    with pytest.raises(InputError, match=r"two rasters.*'hills'"):
+        read_rasters(tmp_path)
+
+
+def test_voids_and_spacings_of_files_are_the_librarys(tmp_path: Path) -> None:
+    """Customary voids of integers that declare none; degrees as metres where the place is."""
+    dem = xdemsr.synthetic.terrain((30, 40), gsd=2.0).round().astype("int16")
+    dem[3, 4] = -32768
+    degrees = dem.rio.write_crs("EPSG:4326", inplace=False).assign_coords(
+        y=60.0 - np.arange(30) / 3600, x=10.0 + np.arange(40) / 3600
+    )
+    degrees.rio.write_transform(inplace=True)
+    degrees.rio.to_raster(tmp_path / "north.tif")
+    (raster,) = read_rasters(tmp_path)
+    assert np.isnan(raster.heights[3, 4])
+    assert np.isnan(raster.heights).sum() == 1
+    assert 15 < raster.gsd < 31
+    assert raster.gsd == pytest.approx(grid.of(degrees).gsd(), rel=1e-6)
+
+
+def test_validation_on_what_is_learnt_from_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'other' is the training raster 'made'"):
+        check_apart([made()], [made(name="other")])
+    check_apart([made()], [made(seed=1)])
+
+
+def test_validation_says_which_raster_cannot_be_scored() -> None:
+    with pytest.raises(InputError, match=r"'made' of \(120, 256\) pixels has none"):
+        Validation([made((120, 256))], 16)
+    with pytest.raises(InputError, match=r"'flat' is level"):
+        Validation([Raster("flat", np.full((300, 310), 7.0), 1.0)], 16)
+
+
+def test_networks_of_others_are_validated_too() -> None:
+    class Mine(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.interpolate(x, scale_factor=8, mode="nearest")
+
+    scores = Validation([made()], 8)
+    nearest = scores.score(Interpolation("nearest", 8))["clean"]
+    assert scores.score(Mine())["clean"] == pytest.approx(nearest)
 
 
 def test_validation_agrees_with_the_benchmark() -> None:
@@ -146,63 +263,22 @@ def test_validation_agrees_with_the_benchmark() -> None:
         assert scores[f"{kind}/made"] == scores[kind]
 
 
-def ridged(shape: tuple[int, int] = (330, 410), seed: int = 0) -> Raster:
-    """Terrain with sharp valleys, which a network can learn in seconds."""
-    heights = made(shape, seed).heights
-    return Raster("ridged", np.abs(heights - np.median(heights)), 1.0)
-
-
-@pytest.mark.train
-def test_a_network_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
-    from xdemsr.training.fit import FitRecipe, fit
-
-    def parts() -> tuple[Terrain, PatchSampler, Validation]:
-        torch.manual_seed(0)
-        network = Terrain(16, features=8, blocks=1)
-        patches = PatchRecipe(size=16, blocks=(2, 3, 4), edge=2)
-        sampler = PatchSampler([ridged()], patches, Mixture())
-        return network, sampler, Validation([ridged((16 * 14, 16 * 15), seed=5)], 16)
-
-    network, sampler, validation = parts()
-    untrained = validation.score(network.eval())
-    recipe = FitRecipe(
-        steps=400,
-        batch=8,
-        learning_rate=3e-3,
-        validate_every=200,
-        warm_up=10,
-        average=0.8,
-        precision="32-true",
+def test_a_network_is_validated_at_each_scale_it_serves() -> None:
+    network = Terrain(16, features=4, blocks=1)
+    parts = {scale: Validation([made()], scale) for scale in (2, 8)}
+    scores = ScaleValidation(parts).score(network)
+    alone = Validation([made()], 8).score(network.at(8))
+    assert scores["x8/clean"] == pytest.approx(alone["clean"])
+    assert scores["score"] == pytest.approx(
+        np.mean([scores[f"x{s}/{k}"] for s in (2, 8) for k in ("clean", "metres", "noise")])
     )
-    trained = fit(network.train(), sampler, validation, recipe, tmp_path)
-    assert trained["clean"] < 0.95 < untrained["clean"]
-    assert trained == pytest.approx(validation.score(network))
-    assert (tmp_path / "last.ckpt").exists()
-    (log,) = tmp_path.glob("log/*/metrics.csv")
-    assert "score" in log.read_text()
-    network, sampler, validation = parts()
-    longer = FitRecipe(**{**recipe.__dict__, "steps": 420})
-    fit(network.train(), sampler, validation, longer, tmp_path)
-    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 420
 
 
-def test_a_run_that_goes_on_draws_other_patches() -> None:
-    def patches(step: int | None) -> list[np.ndarray]:
-        sampler = PatchSampler([made()], RECIPE, Mixture(), variants=1, seed=3)
-        if step is not None:
-            sampler.go_on(step)
-        return [patch.inputs for patch in islice(sampler, 3)]
-
-    np.testing.assert_array_equal(patches(500), patches(500))
-    for other in (patches(None), patches(501)):
-        assert not np.array_equal(patches(500), other)
-
-
-def test_rasters_without_truth_are_told() -> None:
-    raster = made((200, 210))
-    raster.heights[np.random.default_rng(0).random(raster.heights.shape) < 0.3] = np.nan
-    sampler = PatchSampler([raster], RECIPE, Mixture())
-    with pytest.raises(InputError, match="known truth"):
-        next(iter(sampler))
+def test_tiles_are_scored_alone_and_over_bicubic() -> None:
+    dem = xdemsr.synthetic.terrain((96, 128), gsd=1.0)
+    tiles = dem.demsr.patches((6, 8), 4)
+    scores = TileValidation(tiles, 4)
+    assert scores.score(Interpolation("nearest", 4))["score"] > 1
+    network = Terrain(4, features=4, blocks=1)
+    assert scores.score(network)["score"] < 1
+    assert network.training

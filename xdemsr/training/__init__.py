@@ -1,1 +1,5 @@
-"""Training of the terrain networks, from fine elevation rasters alone."""
+"""Training: patches as a torch dataset, recipes, losses, fitting."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

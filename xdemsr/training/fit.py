@@ -1,188 +1,259 @@
-"""Fitting a terrain network with Lightning."""
+"""Fitting a network with Lightning, by a recipe."""
 
 from __future__ import annotations
 
-import math
+import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from xdemsr.models.terrain import Terrain
-from xdemsr.training.patches import PatchSampler
-from xdemsr.training.validation import Validation
+from xdemsr.errors import InputError
+from xdemsr.training.losses import WeightedSum
+from xdemsr.training.optimisation import make_optimiser, make_schedule
+from xdemsr.training.recipe import Recipe
+from xdemsr.training.validation import n_bands
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class FitRecipe:
-    """How a network is fitted.
-
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps.
-    batch : int
-        Patches a step.
-    learning_rate : float
-        At its highest, after ``warm_up`` steps; then half a cosine down to zero.
-    warm_up : int
-    weight_decay : float
-    clip : float
-        Largest norm of the gradient.
-    average : float
-        Decay of the exponential moving average of the weights, which is what is kept.
-    validate_every : int
-        Steps.
-    precision : str
-        Lightning's word for it.
-    """
-
-    steps: int = 100_000
-    batch: int = 16
-    learning_rate: float = 1e-3
-    warm_up: int = 300
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    average: float = 0.999
-    validate_every: int = 2_000
-    precision: str = "bf16-mixed"
+#: Of a checkpoint: batches that its run had seen.
+_SEEN = "batches_seen"
 
 
-class _Patches(IterableDataset[Batch]):
-    """Batches, made where they are used: a patch costs less than a process would."""
+class Source(Protocol):
+    """Where batches come from."""
 
-    def __init__(self, sampler: PatchSampler, batch: int) -> None:
-        super().__init__()
-        self.sampler, self.batch = sampler, batch
+    def batches(self, start: int, size: int) -> Iterator[Batch]:
+        """Endless batches from the ``start``-th on, the same ones every time.
 
-    def __iter__(self) -> Iterator[Batch]:
-        patches = iter(self.sampler)
-        while True:
-            group = [next(patches) for _ in range(self.batch)]
-            yield (
-                torch.from_numpy(np.stack([patch.inputs for patch in group])),
-                torch.from_numpy(np.stack([patch.target for patch in group])[:, None]),
-                torch.from_numpy(np.stack([patch.weight for patch in group])[:, None]),
-            )
+        Each is a mapping with ``inputs`` (n, bands, ny, nx), ``target`` and ``weight`` (n, 1,
+        ny * ratio, nx * ratio), and ``place``, a list of names.
+        """
+        ...
 
 
-class TerrainFit(pl.LightningModule):
-    """A terrain network with its loss: squared error of block means over the classical one."""
+class Scores(Protocol):
+    """What says how good a network is."""
 
-    def __init__(self, network: Terrain, recipe: FitRecipe, validation: Validation) -> None:
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Figures by name, among them ``score``: lower is better."""
+        ...
+
+
+class Fit(pl.LightningModule):
+    """A network, its loss, and what is logged on the way."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, validation: Scores) -> None:
         super().__init__()
         self.network, self.recipe, self.validation = network, recipe, validation
+        self.loss = WeightedSum({k: w for k, w in recipe.loss.items() if k != "adversarial"})
+        self.seen = 0
+        self._twins: dict[int, nn.Module] = {}
+
+    def answer(self, batch: Batch) -> Tensor:
+        """The network's answer at the scale of the batch's target."""
+        inputs, target = batch["inputs"], batch["target"]
+        network = self._at(target.shape[-1] // inputs.shape[-1])
+        answer: Tensor = network(inputs[:, : n_bands(self.network)])
+        return answer[:, :1].float()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Weighted mean squared error of one batch."""
-        inputs, target, weight = batch
-        answer = self.network.block_means(inputs)
-        step = self.network.detail_scale
-        fine = weight.repeat_interleave(step, dim=-2).repeat_interleave(step, dim=-1)
-        loss = (fine * torch.square(answer.float() - target)).sum() / (fine > 0).sum().clamp(min=1)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {self.global_step} is {float(loss)}.")
-        self.log("loss", loss, prog_bar=True)
+        """The loss of one batch."""
+        loss = self.loss(self.answer(batch), batch["target"], batch["weight"])
+        self.note(batch, loss)
         return loss
 
+    def note(self, batch: Batch, loss: Tensor) -> None:
+        """Count and log a batch; stop where its loss is no number."""
+        if not torch.isfinite(loss):
+            places = ", ".join(sorted(set(batch["place"])))
+            raise InputError(
+                f"the loss of batch {self.seen} is {float(loss.detach())}. Its patches are from "
+                f"{places}: look for impossible heights there. Otherwise lower the learning rate, "
+                "or clip the gradient."
+            )
+        self.seen += 1
+        self.log("loss", loss.detach(), prog_bar=True)
+
     def validation_step(self, batch: object, index: int) -> None:
-        """Ratios to the best classical answer; ``score`` is the mean of the three kinds."""
+        """Log the scores."""
         with torch.autocast(self.device.type, enabled=False):
             scores = self.validation.score(self.network)
         for name, value in scores.items():
-            self.log(name, value, prog_bar="/" not in name)
-        self.log("score", float(np.mean([scores[k] for k in ("clean", "metres", "noise")])))
+            self.log(name, value, prog_bar=name == "score", sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, a linear warm-up and half a cosine."""
-        recipe = self.recipe
+        """The recipe's optimiser and schedule."""
+        optimiser = make_optimiser(self.network.parameters(), self.recipe)
+        schedule = make_schedule(optimiser, self.recipe)
+        return {"optimizer": optimiser, **({"lr_scheduler": schedule} if schedule else {})}
 
-        def factor(step: int) -> float:
-            warm = min(1.0, (step + 1) / recipe.warm_up)
-            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember where in the data the run is."""
+        checkpoint[_SEEN] = self.seen
 
-        optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.seen = checkpoint[_SEEN]
+
+    def _at(self, ratio: int) -> nn.Module:
+        """The network for this ratio of target to input; parameters are shared."""
+        if ratio == getattr(self.network, "scale", ratio):
+            return self.network
+        if ratio not in self._twins:
+            at: Any = getattr(self.network, "at", None)
+            if at is None:
+                raise InputError(
+                    f"the network is made for scale {self.network.scale}, and the batch's target "
+                    f"is {ratio} times finer than its input."
+                )
+            self._twins[ratio] = at(ratio)
+        return self._twins[ratio].train(self.network.training)
 
 
 def fit(
-    network: Terrain,
-    sampler: PatchSampler,
-    validation: Validation,
-    recipe: FitRecipe,
-    folder: str | Path,
+    task: Fit, source: Source, folder: str | Path, *, progress: bool = True
 ) -> dict[str, float]:
     """Fit a network in place; the weights that score best are loaded into it at the end.
 
     Parameters
     ----------
-    network : Terrain
-    sampler : PatchSampler
-    validation : Validation
-    recipe : FitRecipe
+    task : Fit
+        The network, the recipe and the validation.
+    source : Source
+        Of training batches.
     folder : str or Path
-        For checkpoints, and a ``metrics.csv`` for each start. A run that was
-        stopped goes on from its last checkpoint.
+        For checkpoints and logs (``log/``: CSV, and TensorBoard where that is installed). A run
+        that was killed goes on from its last checkpoint, to the same weights as if it had not been.
+    progress : bool, optional
+        Show a bar.
 
     Returns
     -------
     dict of str to float
         Scores of the weights that were kept.
+
+    Raises
+    ------
+    InputError
+        If the loss stops being a number (the places of the batch are named), or the folder holds a
+        run of another recipe.
     """
-    folder = Path(folder)
-    task = TerrainFit(network, recipe, validation)
+    folder, recipe = Path(folder), task.recipe
+    _claim(folder, recipe)
     best = ModelCheckpoint(
         folder, "best", monitor="score", save_last=True, enable_version_counter=False
     )
-    trainer = pl.Trainer(
-        max_steps=recipe.steps,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        gradient_clip_val=recipe.clip,
-        val_check_interval=min(recipe.validate_every, recipe.steps),
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        callbacks=[
-            EMAWeightAveraging(decay=recipe.average),
-            best,
-            LearningRateMonitor("step"),
-        ],
-        logger=CSVLogger(folder, name="log"),
-        log_every_n_steps=50,
-        enable_model_summary=False,
-    )
     last = folder / "last.ckpt"
-    if last.exists():
-        sampler.go_on(torch.load(last, weights_only=True)["global_step"])
+    start = _load(last)[_SEEN] if last.exists() else 0
+    trainer = _trainer(recipe, folder, [best, *_callbacks(recipe)], task, progress)
     with warnings.catch_warnings():
         # Going on in a folder that is not empty is what is wanted.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        # In a folder that was moved, the best so far is judged anew.
+        warnings.filterwarnings("ignore", "The dirpath has changed from")
+        # Patches are made where they are used: one costs less than a process would.
+        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         trainer.fit(
             task,
-            DataLoader(_Patches(sampler, recipe.batch), batch_size=None),
-            # One empty batch: the rasters are the validation's own.
+            DataLoader(_Batches(source, start, recipe.run.batch), batch_size=None),
+            # One empty batch: the validation has its own rasters.
             DataLoader(TensorDataset(torch.zeros(1)), batch_size=None),
             ckpt_path=last if last.exists() else None,
         )
-    kept = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-    task.load_state_dict(kept)
-    network.eval()
-    return validation.score(network)
+    task.load_state_dict(_load(folder / "best.ckpt")["state_dict"])
+    task.network.eval()
+    return task.validation.score(task.network)
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder, or see that it is the one that is there.
+
+    How long it runs, and on what, may change.
+    """
+    values = recipe.to_dict()
+    for free in ("steps", "minutes", "devices"):
+        values["run"].pop(free)
+    values.pop("uncertainty")
+    path, text = folder / "recipe.json", json.dumps(values, indent=2, sort_keys=True)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"{folder} holds a run of another recipe ({path.name} there). Give this one a folder "
+            "of its own, or remove that."
+        )
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _trainer(
+    recipe: Recipe, folder: Path, callbacks: list[Callback], task: Fit, progress: bool
+) -> pl.Trainer:
+    run = recipe.run
+    automatic = task.automatic_optimization
+    return pl.Trainer(
+        # Without automatic optimisation every step of either optimiser counts.
+        max_steps=run.whole_steps * (1 if automatic else 2),
+        max_time=timedelta(minutes=run.minutes) if run.minutes else None,
+        precision=run.precision,  # type: ignore[arg-type]
+        gradient_clip_val=(recipe.optimiser.clip or None) if automatic else None,
+        val_check_interval=run.interval,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=_loggers(folder),
+        log_every_n_steps=min(50, run.interval),
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        devices=run.devices,
+    )
+
+
+def _callbacks(recipe: Recipe) -> list[Callback]:
+    callbacks: list[Callback] = [LearningRateMonitor("step")]
+    if recipe.run.average:
+        callbacks.append(EMAWeightAveraging(decay=recipe.run.average))
+    if recipe.run.stop_after:
+        callbacks.append(EarlyStopping("score", patience=recipe.run.stop_after))
+    return callbacks
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, name="log")]
+    with suppress(ModuleNotFoundError):  # TensorBoard is optional.
+        loggers.append(TensorBoardLogger(folder, name="log"))
+    return loggers
+
+
+class _Batches(IterableDataset[Batch]):
+    """A source's batches as tensors, in the process that uses them."""
+
+    def __init__(self, source: Source, start: int, size: int) -> None:
+        super().__init__()
+        self.source, self.start, self.size = source, start, size
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.source.batches(self.start, self.size):
+            yield {
+                name: value if name == "place" else torch.as_tensor(value)
+                for name, value in batch.items()
+            }

@@ -1,51 +1,31 @@
-"""Endless training patches of degraded terrain."""
+"""Endless training patches of degraded terrain, at many spacings at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import numpy as np
+import torch.distributed
 from numpy.typing import NDArray
 
 from xdemsr.errors import InputError
-from xdemsr.training.places import Place, Raster, Sample
+from xdemsr.kernels import histospline
+from xdemsr.sensor import Sensor
+from xdemsr.training.mixture import Mixture
+from xdemsr.training.places import Place, Sample
 
 Plane = NDArray[np.float64]
+Batch = dict[str, Any]
 
 #: After so many patches with too little truth in a row, there are none to be had.
 _MISSES = 10_000
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """How the coarse input of a patch is made imperfect.
-
-    A third of the patches is exact, a third rounded, a third noisy.
-
-    Attributes
-    ----------
-    steps : (float, float)
-        Rounding steps, in metres, drawn evenly; a third of the rounded patches has whole metres.
-    noise : (float, float)
-        Standard deviations of white noise, in metres, drawn evenly.
-    """
-
-    steps: tuple[float, float] = (0.05, 1.05)
-    noise: tuple[float, float] = (0.0, 0.5)
-
-    def degrade(self, coarse: Plane, rng: np.random.Generator) -> tuple[Plane, float]:
-        """The imperfect input and its standard error."""
-        kind = rng.integers(3)
-        if kind == 0:
-            return coarse, 0.0
-        if kind == 1:
-            step = 1.0 if rng.random() < 1 / 3 else rng.uniform(*self.steps)
-            # Where the step's grid lies is chance: heights are relative in training.
-            origin = rng.uniform(0, step)
-            return np.round((coarse + origin) / step) * step - origin, step / 12**0.5
-        error = rng.uniform(*self.noise)
-        return coarse + rng.normal(0, error, coarse.shape), error
+#: Standard errors, in metres, that hide how a survey was gridded.
+_CLEAR = 0.1
+#: Spread of the logarithm of guesses at what sampling has done to a raster.
+_GUESS = 0.4
 
 
 @dataclass(frozen=True)
@@ -61,6 +41,12 @@ class PatchRecipe:
     blocks : tuple of int
         Fine pixels per fine block: terrain is self-similar, so a raster is sampled at several
         spacings at once. Drawn with odds of one over their size.
+    half_share : float
+        Share of the batches whose truth has half the step and the smallest blocks: coarse pixels
+        that are too fine for the whole step.
+    finest_exact : int
+        Smallest block of patches whose input has next to no error. In a raster's own pixels, what
+        is left to be learnt is how that survey was gridded, which is wrong for the next one.
     edge : int
         Outer coarse pixels that are not learnt from.
     min_valid : float
@@ -72,96 +58,79 @@ class PatchRecipe:
 
     step: int = 4
     size: int = 40
-    blocks: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    blocks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
+    half_share: float = 0.0
+    finest_exact: int = 2
     edge: int = 4
     min_valid: float = 0.3
     floor: float = 0.0004
 
 
-@dataclass(frozen=True)
-class Patch:
-    """One training patch.
-
-    Attributes
-    ----------
-    inputs : ndarray of float32, shape (2, size, size)
-        Elevation above the patch's mean, and its standard error, in metres.
-    target : ndarray of float32, shape (size * step, size * step)
-        Block means.
-    weight : ndarray of float32, shape (size, size)
-        Of each coarse pixel in the loss: one over the place's classical error, 0 where the truth
-        is unknown and at the edge.
-    """
-
-    inputs: NDArray[np.float32]
-    target: NDArray[np.float32]
-    weight: NDArray[np.float32]
-
-
 class PatchSampler:
-    """Draws patches from places: by the square root of their area, flipped and turned.
+    """Draws batches of patches from places, flipped and turned, each through its own sensor.
+
+    A batch depends on the seed and its index alone, so a run that is taken up again sees what it
+    would have seen.
 
     Parameters
     ----------
-    rasters : sequence of Raster
+    places : sequence of Place
     recipe : PatchRecipe
     mixture : Mixture
-    variants : int
-        Turned and stretched copies of each raster beside itself.
-    extra : sequence of Raster
-        Coarser rasters (30 m and the like) that add variety.
-    extra_share : float
-        Share of the patches that come from those.
     seed : int
         Same seed, same patches.
     """
 
     def __init__(
-        self,
-        rasters: Sequence[Raster],
-        recipe: PatchRecipe,
-        mixture: Mixture,
-        *,
-        variants: int = 0,
-        extra: Sequence[Raster] = (),
-        extra_share: float = 0.0,
-        seed: int = 0,
+        self, places: Sequence[Place], recipe: PatchRecipe, mixture: Mixture, *, seed: int = 0
     ) -> None:
         self.recipe, self.mixture, self.seed = recipe, mixture, seed
-        self.rng = np.random.default_rng(seed)
-        fine = _places(rasters, recipe, variants, self.rng)
-        coarse = _places(extra, recipe, variants, self.rng)
-        self.places = [place for place, _ in fine + coarse]
+        smallest = recipe.step * min(recipe.blocks)
+        self.places = [place for place in places if place.fits(recipe.size, smallest)]
         if not self.places:
             raise InputError(
                 f"no raster holds a patch of {recipe.size} coarse pixels of {recipe.step} x "
                 f"{min(recipe.blocks)} fine ones; give larger rasters or a smaller size."
             )
-        share = extra_share if coarse and fine else float(bool(coarse))
-        self.odds = np.concatenate([_odds(fine) * (1 - share), _odds(coarse) * share])
-        self._classical: dict[tuple[int, int], float] = {}
+        shares = np.array([place.share for place in self.places])
+        self.odds = shares / shares.sum()
+        self._classical: dict[tuple[int, int, int], float] = {}
 
-    def __iter__(self) -> Iterator[Patch]:
-        misses = 0
-        while misses < _MISSES:
-            patch = self._draw()
-            misses = 0 if patch is not None else misses + 1
-            if patch is not None:
-                yield patch
-        raise InputError(
-            f"{_MISSES} patches in a row had less than {self.recipe.min_valid:.0%} of known truth. "
-            "Fill small voids in the rasters, or lower min_valid."
-        )
+    def batch(self, index: int, size: int) -> Batch:
+        """The batch of this index.
 
-    def go_on(self, step: int) -> None:
-        """Draw other patches than those of the steps before ``step``, always the same ones."""
-        self.rng = np.random.default_rng((self.seed, step))
+        Returns
+        -------
+        dict
+            ``inputs``, float32 (n, 2, ny, nx): elevation above the patch's mean, and the standard
+            error that is told of it. ``target``, float32 (n, 1, ny * step, nx * step).
+            ``weight``, of each target pixel in the loss: one over what the histospline would do
+            there, 0 where the truth is unknown. ``place``, list of str.
+        """
+        rng = np.random.default_rng([self.seed, index])
+        step, blocks = self.recipe.step, self.recipe.blocks
+        if rng.random() < self.recipe.half_share:
+            step, blocks = step // 2, (min(blocks),)
+        patches = [self._draw(rng, step, blocks) for _ in range(size)]
+        batch: Batch = {
+            name: np.stack([patch[name] for patch in patches]).astype(np.float32)
+            for name in ("inputs", "target", "weight")
+        }
+        return {**batch, "place": [patch["place"] for patch in patches]}
+
+    def batches(self, start: int, size: int) -> Iterator[Batch]:
+        """Endless batches from the ``start``-th on; of several ranks, every one its own."""
+        rank, ranks = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        for index in count(start * ranks + rank, ranks):
+            yield self.batch(index, size)
 
     def spacings(self, share: float = 0.98) -> tuple[float, float]:
         """Ground sampling distances of the coarse pixels, in metres, that hold most patches."""
         found = []
         for place, odds in zip(self.places, self.odds, strict=True):
-            blocks, chances = self._blocks(place)
+            blocks, chances = self._fitting(place, self.recipe.step, self.recipe.blocks)
             found += [
                 (place.gsd * self.recipe.step * b, odds * c)
                 for b, c in zip(blocks, chances, strict=True)
@@ -171,73 +140,99 @@ class PatchSampler:
         low, high = np.searchsorted(below, [(1 - share) / 2, (1 + share) / 2])
         return float(gsd[low]), float(gsd[min(high, len(gsd) - 1)])
 
-    def _blocks(self, place: Place) -> tuple[list[int], Plane]:
+    def _fitting(self, place: Place, step: int, blocks: tuple[int, ...]) -> tuple[list[int], Plane]:
         """Block sizes that a place is sampled with, and their odds."""
-        blocks = [b for b in self.recipe.blocks if place.fits(self.recipe.size, b)]
-        chances = 1 / np.array(blocks)
-        return blocks, chances / chances.sum()
+        fitting = [b for b in blocks if place.fits(self.recipe.size, step * b)]
+        chances = 1 / np.array(fitting)
+        return fitting, chances / chances.sum()
 
-    def _draw(self) -> Patch | None:
-        recipe, rng = self.recipe, self.rng
+    def _draw(self, rng: np.random.Generator, step: int, blocks: tuple[int, ...]) -> Batch:
+        for _ in range(_MISSES):
+            patch = self._try(rng, step, blocks)
+            if patch is not None:
+                return patch
+        raise InputError(
+            f"{_MISSES} patches in a row had less than {self.recipe.min_valid:.0%} of known truth. "
+            "Fill small voids in the rasters, or lower min_valid."
+        )
+
+    def _try(self, rng: np.random.Generator, step: int, blocks: tuple[int, ...]) -> Batch | None:
+        recipe = self.recipe
+        sensor = self._sensor(rng, blocks)
+        if _faithful(sensor):
+            blocks = tuple(b for b in blocks if b >= recipe.finest_exact)
         index = int(rng.choice(len(self.places), p=self.odds))
         place = self.places[index]
-        blocks, chances = self._blocks(place)
-        block = int(rng.choice(blocks, p=chances))
-        span = recipe.size * recipe.step * block
+        fitting, chances = self._fitting(place, step, blocks)
+        if not fitting:
+            return None
+        block = int(rng.choice(fitting, p=chances))
+        span = recipe.size * step * block
         y, x = (int(rng.integers(n - span + 1)) for n in place.shape)
-        sample = place.sample(y, x, (recipe.size, recipe.size), block)
+        sample = place.sample(y, x, (recipe.size, recipe.size), step, block, sensor)
         inner = slice(recipe.edge, -recipe.edge or None)
         weight = np.zeros(sample.valid.shape)
         weight[inner, inner] = sample.valid[inner, inner]
-        classical = self._classical_error(index, block)
+        classical = self._classical_error(index, step, block)
         if sample.valid[inner, inner].mean() < recipe.min_valid or not np.isfinite(classical):
             return None
-        return self._finished(sample, weight, classical)
-
-    def _finished(self, sample: Sample, weight: Plane, classical: float) -> Patch:
-        turn, flip = int(self.rng.integers(4)), bool(self.rng.integers(2))
+        coarse, told, true = _seen(sample, sensor, rng)
+        weight = weight / (classical + true**2 / 4 + recipe.floor)
+        turn, flip = int(rng.integers(4)), bool(rng.integers(2))
         coarse, fine, weight = (
-            _turned(plane, turn, flip) for plane in (sample.coarse, sample.fine, weight)
+            _turned(plane, turn, flip) for plane in (coarse, sample.fine, weight)
         )
         mean = coarse.mean()
-        coarse, error = self.mixture.degrade(coarse - mean, self.rng)
-        weight = weight / (classical + error**2 / 4 + self.recipe.floor)
-        return Patch(
-            np.stack([coarse, np.full_like(coarse, error)]).astype(np.float32),
-            (fine - mean).astype(np.float32),
-            weight.astype(np.float32),
+        return {
+            "inputs": np.stack([coarse - mean, np.full_like(coarse, told)]),
+            "target": (fine - mean)[None],
+            "weight": weight.repeat(step, axis=0).repeat(step, axis=1)[None],
+            "place": place.name,
+        }
+
+    def _sensor(self, rng: np.random.Generator, blocks: tuple[int, ...]) -> Sensor:
+        """A sensor of the mixture; one with errors, where the blocks are too small for others."""
+        for _ in range(_MISSES):
+            sensor = self.mixture.draw(rng)
+            if not _faithful(sensor) or max(blocks) >= self.recipe.finest_exact:
+                return sensor
+        raise InputError(
+            f"blocks {blocks} are smaller than finest_exact={self.recipe.finest_exact}, and the "
+            "mixture draws no sensor with errors. Give larger blocks, or lower finest_exact."
         )
 
-    def _classical_error(self, index: int, block: int) -> float:
+    def _classical_error(self, index: int, step: int, block: int) -> float:
         """Mean squared error of the histospline on a place, which errors are measured by."""
-        key = (index, block)
+        key = (index, step, block)
         if key not in self._classical:
-            self._classical[key] = _classical_error(self.places[index].whole(block), self.recipe)
+            sample = self.places[index].whole(step, block)
+            self._classical[key] = _classical_error(sample, step)
         return self._classical[key]
 
 
-def _places(
-    rasters: Sequence[Raster], recipe: PatchRecipe, variants: int, rng: np.random.Generator
-) -> list[tuple[Place, float]]:
-    """Places that hold a patch, with their odds: a raster's are shared among its variants."""
-    found = []
-    for raster in rasters:
-        copies = [raster, *(raster.turned(rng, (0.75, 1.8)) for _ in range(variants))]
-        places = [Place(copy, recipe.step) for copy in copies]
-        fitting = [p for p in places if p.fits(recipe.size, min(recipe.blocks)) and p.area]
-        found += [(place, place.area**0.5 / len(fitting)) for place in fitting]
-    return found
+def _faithful(sensor: Sensor) -> bool:
+    """Whether what it sees still shows how a survey was gridded."""
+    return sensor.sampling == "mean" and sensor.error < _CLEAR
 
 
-def _odds(places: Sequence[tuple[Place, float]]) -> Plane:
-    odds = np.array([weight for _, weight in places])
-    return odds / odds.sum() if len(odds) else odds
+def _seen(sample: Sample, sensor: Sensor, rng: np.random.Generator) -> tuple[Plane, float, float]:
+    """What the sensor sees of a patch, the standard error that is told of it, and the true one.
+
+    Noise, stripes and rounding are known to whoever has the raster. What blurring or picking out
+    pixels does is known roughly; were it never told, smooth terrain would be taken for blurred.
+    """
+    ny, nx = sample.coarse.shape
+    # Where the grid of the rounding lies is chance: heights are relative in training.
+    origin = rng.uniform(0, sensor.step) if sensor.step else 0.0
+    white, stripe = rng.standard_normal((ny, nx)), rng.standard_normal((ny, 1))
+    coarse = sensor.disturbed(sample.sampled + origin, white, stripe) - origin
+    sampling = float(np.sqrt(np.mean((sample.sampled - sample.coarse) ** 2)))
+    guessed = sampling * float(np.exp(rng.normal(0, _GUESS)))
+    return coarse, float(np.hypot(guessed, sensor.error)), float(np.hypot(sampling, sensor.error))
 
 
-def _classical_error(sample: Sample, recipe: PatchRecipe) -> float:
-    from xdemsr.kernels import histospline
-
-    taps = histospline(recipe.step)
+def _classical_error(sample: Sample, step: int) -> float:
+    taps = histospline(step)
     radius = taps.shape[1] // 2
     if min(sample.coarse.shape) <= radius or sample.valid.sum() < 20:
         return float("nan")
@@ -246,8 +241,8 @@ def _classical_error(sample: Sample, recipe: PatchRecipe) -> float:
     ny, nx = sample.coarse.shape
     wide = (windows(padded, taps.shape[1], axis=1) @ taps.T).reshape(padded.shape[0], -1)
     answer = np.einsum("yxt,kt->ykx", windows(wide, taps.shape[1], axis=0), taps)
-    error = (answer.reshape(ny * recipe.step, nx * recipe.step) - sample.fine) ** 2
-    valid = sample.valid.repeat(recipe.step, axis=0).repeat(recipe.step, axis=1)
+    error = (answer.reshape(ny * step, nx * step) - sample.fine) ** 2
+    valid = sample.valid.repeat(step, axis=0).repeat(step, axis=1)
     return float(error[valid].mean())
 
 

@@ -6,7 +6,7 @@ look-ups a block and nothing is resampled while training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from xdemsr.errors import InputError
+from xdemsr.sensor import Sensor
 
 Heights = NDArray[np.float64]
+
+#: Block means without an error.
+EXACT = Sensor()
 
 #: Fine pixels that a place is continued by beyond its border, slopes going on.
 _MARGIN = 160
@@ -63,14 +66,18 @@ class Sample:
     Attributes
     ----------
     coarse : ndarray, shape (n, n)
+        Exact block means.
     fine : ndarray, shape (n * step, n * step)
     valid : ndarray of bool, shape (n, n)
         Where the truth is known.
+    sampled : ndarray, shape (n, n)
+        What the sensor takes for the block means, before its errors.
     """
 
     coarse: Heights
     fine: Heights
     valid: NDArray[np.bool_]
+    sampled: Heights
 
 
 class Place:
@@ -79,83 +86,91 @@ class Place:
     Parameters
     ----------
     raster : Raster
-    step : int
-        Fine blocks per coarse pixel along each axis.
+    share : float
+        How much it counts beside others of its size.
     """
 
-    def __init__(self, raster: Raster, step: int) -> None:
-        self.name, self.gsd, self.step = raster.name, raster.gsd, step
+    def __init__(self, raster: Raster, share: float = 1.0) -> None:
+        self.name, self.gsd, self.share = raster.name, raster.gsd, share
         valid = np.isfinite(raster.heights)
-        heights = _filled(raster.heights, valid)
+        self.area = int(valid.sum())
+        heights = _filled(raster.heights, valid) if self.area else np.zeros_like(raster.heights)
         margin = min(_MARGIN, *(n - 1 for n in heights.shape))
         heights = np.pad(heights - heights.mean(), margin, mode="reflect", reflect_type="odd")
         self.shape = heights.shape
-        self.area = int(valid.sum())
         self._sums = _running_sum(heights)
         self._counts = _running_sum(np.pad(valid, margin).astype(np.int32))
 
-    def sample(self, y: int, x: int, shape: tuple[int, int], block: int) -> Sample:
-        """Coarse pixels of ``step * block`` fine pixels from (y, x) on, ``shape`` of them."""
+    def sample(
+        self,
+        y: int,
+        x: int,
+        shape: tuple[int, int],
+        step: int,
+        block: int,
+        sensor: Sensor = EXACT,
+    ) -> Sample:
+        """Coarse pixels of ``step * block`` fine pixels from (y, x) on, ``shape`` of them.
+
+        Truth are means of blocks of ``block`` fine pixels, ``step`` of them to a coarse pixel.
+        """
         ny, nx = shape
-        fine = _block_sums(self._sums, y, x, (ny * self.step, nx * self.step), block) / block**2
-        coarse = fine.reshape(ny, self.step, nx, self.step).mean(axis=(1, 3))
-        pixel = self.step * block
+        fine = _block_sums(self._sums, y, x, (ny * step, nx * step), block) / block**2
+        coarse = _block_means(fine, step)
+        pixel = step * block
         counts = _block_sums(self._counts, y, x, shape, pixel)
-        return Sample(coarse, fine, counts == pixel**2)
+        sampled = coarse
+        if sensor.sampling == "gaussian":
+            sampled = _blurred(fine, step, sensor.sigma)
+        elif sensor.sampling != "mean":
+            width = 2 - pixel % 2 if sensor.sampling == "bilinear" else 1
+            sampled = self._centres(y, x, shape, pixel, width)
+        return Sample(coarse, fine, counts == pixel**2, sampled)
 
-    def whole(self, block: int) -> Sample:
-        """As many coarse pixels as the place holds."""
-        pixel = self.step * block
-        return self.sample(0, 0, (self.shape[0] // pixel, self.shape[1] // pixel), block)
-
-    def fits(self, size: int, block: int) -> bool:
-        """Whether a patch of ``size`` coarse pixels fits."""
-        return bool(min(self.shape) >= size * self.step * block)
-
-
-def load_rasters(folder: str | Path) -> list[Raster]:
-    """Read the elevation rasters of a folder.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Holds GeoTIFFs, or folders with a ``dtm.tif`` each, or ``.npz`` files with ``heights``
-        (NaN at voids) and ``gsd``.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    folder = Path(folder)
-    rasters = list(_read_all(folder))
-    if not rasters:
-        raise InputError(
-            f"no elevation rasters in {folder}: expected *.tif, */dtm.tif or *.npz there."
+    def _centres(self, y: int, x: int, shape: tuple[int, int], pixel: int, width: int) -> Heights:
+        """Means of the ``width`` x ``width`` fine pixels in the middle of each coarse pixel."""
+        first = (pixel - width + 1) // 2
+        rows, columns = (
+            start + first + pixel * np.arange(n) for start, n in zip((y, x), shape, strict=True)
         )
-    return rasters
+        corners = [
+            self._sums[np.ix_(rows + dy, columns + dx)]
+            for dy, dx in ((width, width), (0, width), (width, 0), (0, 0))
+        ]
+        sums: Heights = corners[0] - corners[1] - corners[2] + corners[3]
+        return sums / width**2
+
+    def whole(self, step: int, block: int) -> Sample:
+        """As many coarse pixels as the place holds."""
+        pixel = step * block
+        return self.sample(0, 0, (self.shape[0] // pixel, self.shape[1] // pixel), step, block)
+
+    def fits(self, size: int, pixel: int) -> bool:
+        """Whether a patch of ``size`` coarse pixels of ``pixel`` fine ones fits."""
+        return bool(self.area and min(self.shape) >= size * pixel)
 
 
-def _read_all(folder: Path) -> Iterator[Raster]:
-    for path in sorted([*folder.glob("*/dtm.tif"), *folder.glob("*.tif")]):
-        name = path.parent.name if path.name == "dtm.tif" else path.stem
-        yield _read_tif(name, path)
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as file:
-            yield Raster(path.stem, file["heights"].astype(np.float64), float(file["gsd"]))
+def make_places(
+    rasters: Sequence[Raster], variants: int, rng: np.random.Generator, share: float = 1.0
+) -> list[Place]:
+    """Rasters as places, each with ``variants`` turned and stretched copies beside itself.
+
+    Together they count ``share``: a raster by the square root of its area, evenly divided among
+    its copies.
+    """
+    roots = np.array([np.isfinite(raster.heights).sum() ** 0.5 for raster in rasters])
+    places = []
+    for raster, root in zip(rasters, roots, strict=True):
+        copies = [raster, *(raster.turned(rng, (0.75, 1.8)) for _ in range(variants))]
+        part = share * root / max(roots.sum(), 1.0) / len(copies)
+        places += [Place(copy, part) for copy in copies]
+    return places
 
 
-def _read_tif(name: str, path: Path) -> Raster:
-    import rasterio
-
-    with rasterio.open(path) as file:
-        heights = file.read(1).astype(np.float64)
-        if file.nodata is not None:
-            heights[heights == file.nodata] = np.nan
-        gsd = abs(file.res[0])
-        if file.crs is not None and file.crs.is_geographic:
-            gsd *= 111_320.0
-    return Raster(name, heights, gsd)
+def load_packed(path: Path) -> Raster:
+    """The raster of an ``.npz`` file with ``heights`` (NaN at voids) and ``gsd``, in metres."""
+    with np.load(path) as file:
+        return Raster(path.stem, file["heights"].astype(np.float64), float(file["gsd"]))
 
 
 def _filled(heights: Heights, valid: NDArray[np.bool_]) -> Heights:
@@ -165,6 +180,23 @@ def _filled(heights: Heights, valid: NDArray[np.bool_]) -> Heights:
     nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
     filled: Heights = heights[tuple(nearest)]
     return filled
+
+
+def _block_means(fine: Heights, step: int) -> Heights:
+    ny, nx = (n // step for n in fine.shape)
+    means: Heights = fine.reshape(ny, step, nx, step).mean(axis=(1, 3))
+    return means
+
+
+def _blurred(fine: Heights, step: int, sigma: float) -> Heights:
+    """Seen through a Gaussian of ``sigma`` coarse pixels, at the coarse pixels' centres."""
+    margin = min(-(-int(4 * sigma * step + 1) // step) * step, min(fine.shape) - 1)
+    padded = np.pad(fine, margin, mode="reflect", reflect_type="odd")
+    smooth = ndimage.gaussian_filter(padded, sigma * step)[margin:-margin, margin:-margin]
+    inner = slice((step - 1) // 2, step // 2 + 1)
+    ny, nx = (n // step for n in fine.shape)
+    centres: Heights = smooth.reshape(ny, step, nx, step)[:, inner, :, inner].mean(axis=(1, 3))
+    return centres
 
 
 def _running_sum(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,9 +1,15 @@
-"""Scores on whole rasters in the continuous protocol, as ratios to the best classical answer."""
+"""What chooses among weights: ratios to the best classical answer, on places not learnt from.
+
+Whole rasters in the continuous protocol, at several scales for networks that serve several; or
+tiles, each alone, as the papers have it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from xdemsr.errors import InputError
 from xdemsr.kernels import CLASSICAL, KERNELS
 from xdemsr.models.interpolation import Interpolation
+from xdemsr.models.layers import with_margin
+from xdemsr.models.network import Network
 from xdemsr.training.places import Raster
 
 _EDGE, _BESIDE, _CONTEXT = 4, 3, 12
@@ -40,7 +49,7 @@ class Case:
 
 
 class Validation:
-    """Places that choose models and are not learnt from.
+    """Whole rasters at one scale.
 
     Parameters
     ----------
@@ -61,20 +70,31 @@ class Validation:
         """MSE of an answer (1, 1, ny * scale, nx * scale) over the best classical one's."""
         return self._mse(case, answer) / self._best[case.place, case.kind]
 
+    def mask(self, case: Case) -> NDArray[np.bool_]:
+        """Which pixels of the answer are scored."""
+        return self._truth[case.place][1]
+
+    def errors(self, case: Case, answer: Tensor) -> Plane:
+        """Errors of an answer (1, 1, ny * scale, nx * scale), of all scored pixels."""
+        truth, mask = self._truth[case.place]
+        error: Plane = (answer[0, 0].double().cpu().numpy() - truth)[mask]
+        return error
+
     def score(self, network: nn.Module) -> dict[str, float]:
         """Ratio for every place and kind, and the mean of each kind over places."""
         ratios = {}
-        device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        with torch.inference_mode():
+        device = _device(network)
+        with _evaluating(network):
             for case in self.cases:
-                answer = network(case.inputs.to(device), halo=case.halo)
+                inputs = case.inputs[:, : n_bands(network)].to(device)
+                answer = _answered(network, inputs, case.halo)[:, :1]
                 ratios[f"{case.kind}/{case.place}"] = self.ratio(case, answer)
         kinds = dict.fromkeys(case.kind for case in self.cases)
         means = {
             kind: float(np.mean([r for name, r in ratios.items() if name.startswith(kind + "/")]))
             for kind in kinds
         }
-        return {**means, **ratios}
+        return {**means, **ratios, "score": float(np.mean(list(means.values())))}
 
     def _add(self, raster: Raster) -> None:
         ny, nx = (n // self.scale * self.scale for n in raster.heights.shape)
@@ -85,7 +105,11 @@ class Validation:
         scored[:_EDGE] = scored[-_EDGE:] = False
         scored[:, :_EDGE] = scored[:, -_EDGE:] = False
         if not scored.any():
-            return
+            raise InputError(
+                f"the validation raster {raster.name!r} of {raster.heights.shape} pixels has none "
+                f"left to score at a scale of {self.scale}, without the outer {_EDGE} source "
+                f"pixels and {_BESIDE} beside voids. Give a larger one."
+            )
         centre = float(np.nanmean(coarse))
         mask = scored.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
         self._truth[raster.name] = (heights - centre, mask)
@@ -109,13 +133,109 @@ class Validation:
             around = padded if odd else np.pad(plane, halo, mode="reflect")
             inputs = torch.from_numpy(around[None, None]).to(torch.float32)
             errors.append(self._mse(case, network(inputs, halo=halo)))
+        if not min(errors):
+            raise InputError(f"the validation raster {place!r} is level: all answers are right.")
         self._best[place, kind] = min(errors)
         self.cases.append(case)
 
     def _mse(self, case: Case, answer: Tensor) -> float:
-        truth, mask = self._truth[case.place]
-        error = answer[0, 0].double().cpu().numpy() - truth
-        return float(np.square(error[mask]).mean())
+        return float(np.square(self.errors(case, answer)).mean())
+
+
+class ScaleValidation:
+    """Whole rasters at every scale that a network with ``at(scale)`` serves.
+
+    Parameters
+    ----------
+    parts : mapping of int to Validation
+        By scale.
+    """
+
+    def __init__(self, parts: Mapping[int, Validation]) -> None:
+        self.parts = parts
+
+    def score(self, network: Any) -> dict[str, float]:
+        """As :meth:`Validation.score`, by scale; ``score`` is the mean over scales."""
+        found = {scale: part.score(network.at(scale)) for scale, part in self.parts.items()}
+        scores = {
+            f"x{scale}/{name}": value
+            for scale, part in found.items()
+            for name, value in part.items()
+            if name != "score"
+        }
+        return {**scores, "score": float(np.mean([part["score"] for part in found.values()]))}
+
+
+class TileValidation:
+    """Tiles, each alone: the mean squared error over that of bicubic interpolation.
+
+    Parameters
+    ----------
+    tiles : iterable
+        Patches with ``inputs`` (1, ny, nx), ``target`` and ``valid`` (1, ny * scale, nx * scale).
+    scale : int
+    error : float
+        Standard error of the inputs, for networks that are told it.
+    """
+
+    def __init__(self, tiles: Iterable[Any], scale: int, error: float = 0.0) -> None:
+        self.error = error
+        self.cases = []
+        bicubic = Interpolation("bicubic", scale)
+        total = 0.0
+        for tile in tiles:
+            offset = float(np.nanmean(tile.inputs))
+            inputs = torch.from_numpy(tile.inputs - offset)[None]
+            target = torch.from_numpy(tile.target - offset)[None]
+            known = torch.from_numpy(tile.valid)[None]
+            self.cases.append((inputs, target, known))
+            padded = nn.functional.pad(inputs, (2, 2, 2, 2), mode="replicate")
+            total += self._squared(bicubic(padded, halo=2), target, known)
+        self.bicubic = total
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """``score``, the ratio."""
+        total = 0.0
+        device, bands = _device(network), n_bands(network)
+        with _evaluating(network):
+            for inputs, target, known in self.cases:
+                both = torch.cat([inputs, torch.full_like(inputs, self.error)], dim=1)
+                answer = network(both[:, :bands].to(device))[:, :1].float().cpu()
+                total += self._squared(answer, target, known)
+        return {"score": total / self.bicubic}
+
+    @staticmethod
+    def _squared(answer: Tensor, target: Tensor, known: Tensor) -> float:
+        return float(torch.square(answer - target)[known].double().sum())
+
+
+def n_bands(network: nn.Module) -> int:
+    """How many input bands a network takes: those it names, or one."""
+    return len(getattr(network, "bands", ("elevation",)))
+
+
+def _answered(network: nn.Module, inputs: Tensor, halo: int) -> Tensor:
+    """The core's answer, of the library's own networks and of others."""
+    if isinstance(network, Network):
+        return network(inputs, halo=halo)  # type: ignore[no-any-return]
+    answer: Tensor = network(inputs)
+    return with_margin(answer, halo * (answer.shape[-1] // inputs.shape[-1]), 0)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Without gradients, and with the statistics that inference uses."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(training)
 
 
 def _imperfect(coarse: Plane) -> Iterator[tuple[str, Plane, float]]:
