@@ -58,7 +58,7 @@ def gpu(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time the library beside what a user would write without it."""
-    session.install("-e", ".[tests]")
+    session.install("-e", ".[tests]", *group("bench"))
     session.run("pytest", "tests/benchmarks", "-s", *session.posargs)
 
 

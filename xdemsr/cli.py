@@ -13,6 +13,7 @@ from xdemsr.catalog import find
 from xdemsr.errors import XdemsrError
 from xdemsr.io import write
 from xdemsr.kernels import KERNELS
+from xdemsr.spec import STANDARD_ERROR
 
 _TARGET = click.Path(path_type=Path)
 _SCALE = 16
@@ -56,6 +57,19 @@ _where = _options(
         "--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16."
     ),
 )
+_sensor = _options(
+    click.option(
+        "--sampling", default="mean", show_default=True, help="mean, gaussian, bilinear or nearest."
+    ),
+    click.option(
+        "--fwhm", type=float, default=1.0, show_default=True, help="Of gaussian; coarse pixels."
+    ),
+    click.option("--mtf", type=float, default=None, help="Or its contrast at Nyquist, 0 to 1."),
+    click.option("--noise", type=float, default=0.0, show_default=True),
+    click.option("--stripes", type=float, default=0.0, show_default=True),
+    click.option("--step", type=float, default=0.0, show_default=True),
+    click.option("--seed", type=int, default=0, show_default=True),
+)
 _batch = click.option("--batch-size", default="auto", show_default=True, help="Tiles for a GPU.")
 
 
@@ -82,6 +96,7 @@ def main() -> None:
 @_model
 @_variable
 @_overwrite
+@click.option("--uncertainty", is_flag=True, help="Write each pixel's standard error too (.zarr).")
 @_layout
 @_where
 @_batch
@@ -130,6 +145,7 @@ def apply_(
 @_scale
 @_model
 @_variable
+@click.option("--uncertainty", is_flag=True, help="With each pixel's standard error.")
 @_layout
 def plan(
     source: str, scale: int | None, model: str | None, variable: str | None, **options: Any
@@ -143,34 +159,32 @@ def plan(
 @click.argument("source", type=str)
 @click.argument("target", type=_TARGET)
 @click.option("--scale", type=int, default=_SCALE, show_default=True)
-@click.option("--noise", type=float, default=0.0, show_default=True)
-@click.option("--step", type=float, default=0.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@_sensor
 @_variable
 @_overwrite
 def degrade(
-    source: str,
-    target: Path,
-    scale: int,
-    noise: float,
-    step: float,
-    seed: int,
-    variable: str | None,
-    overwrite: bool,
+    source: str, target: Path, scale: int, variable: str | None, overwrite: bool, **options: Any
 ) -> None:
     """Write how a coarse sensor would have seen SOURCE."""
     raster = xdemsr.open(source, variable)
-    coarse = xdemsr.degrade(raster, scale, noise=noise, step=step, seed=seed)
-    _write(coarse, target, overwrite)
+    _write(xdemsr.degrade(raster, scale, **options), target, overwrite)
 
 
 @main.command()
 @click.argument("source", type=str)
 @click.argument("reference", type=str)
+@click.option("--standard-error", default=None, help="A raster or store of it.")
 @_variable
-def evaluate(source: str, reference: str, variable: str | None) -> None:
+def evaluate(source: str, reference: str, standard_error: str | None, variable: str | None) -> None:
     """Compare SOURCE with REFERENCE, on the same grid."""
-    scores = xdemsr.evaluate(xdemsr.open(source, variable), xdemsr.open(reference, variable))
+    # In the store that 'upscale --uncertainty' writes it is called after the elevations.
+    named = f"{variable}_{STANDARD_ERROR}" if variable else None
+    predicted = None if standard_error is None else xdemsr.open(standard_error, named)
+    scores = xdemsr.evaluate(
+        xdemsr.open(source, variable),
+        xdemsr.open(reference, variable),
+        standard_error=predicted,
+    )
     click.echo(scores.round(4).to_string())
 
 
@@ -178,9 +192,14 @@ def evaluate(source: str, reference: str, variable: str | None) -> None:
 @click.argument("source", type=str)
 @click.option("--scale", type=int, default=_SCALE, show_default=True)
 @click.option("--model", "models", multiple=True, help="May be given several times.")
-@click.option("--noise", type=float, default=0.0, show_default=True)
-@click.option("--step", type=float, default=0.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--protocol",
+    default="continuous",
+    show_default=True,
+    help="continuous (the raster whole), or isolated (tiles, each restored alone).",
+)
+@click.option("--tile", type=int, default=25, show_default=True, help="Of isolated; source pixels.")
+@_sensor
 @_variable
 @_where
 def benchmark(
@@ -222,12 +241,57 @@ def models() -> None:
 
 
 @main.command()
+@click.argument("recipe")
+@click.argument("target", type=_TARGET)
+@click.option("--train", default=None, help="Folder of bare-earth GeoTIFFs to learn from.")
+@click.option("--validation", default=None, help="Folder of those that choose among the weights.")
+@click.option("--extra", default=None, help="Folder of coarser rasters, for variety.")
+@click.option("--start", default=None, help="Model file whose weights training starts from.")
+@click.option("--steps", type=int, default=None, help="Instead of the recipe's.")
+@click.option("--minutes", type=float, default=None, help="Stop after so long.")
+@click.option("--licence", default=None, help="Of the weights, following the data's.")
+@click.option("--folder", type=_TARGET, default=None, help="Of checkpoints and logs.")
+def train(recipe: str, target: Path, folder: Path | None, **options: Any) -> None:
+    """Train by RECIPE (a shipped name, or a .toml file) and write the model to TARGET.
+
+    A run that was killed goes on where it was when it is started again.
+    """
+    asked = xdemsr.training.Recipe.find(recipe).replaced(**_changes(options))
+    spec = xdemsr.train(asked, target, folder=folder)
+    for name, value in spec.training["scores"].items():
+        click.echo(f"{name:40} {value:.3f}")
+
+
+@main.command()
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the shipped recipes, or print the one called NAME."""
+    for known in xdemsr.training.shipped_recipes() if name is None else ():
+        click.echo(known)
+    if name is not None:
+        click.echo(xdemsr.training.Recipe.text(name), nl=False)
+
+
+@main.command()
 @click.argument("folder", type=_TARGET, default="xdemsr-demo")
 def demo(folder: Path) -> None:
     """Upscale a real DEM x16 into FOLDER: Zarr, COG, picture, scores."""
     from xdemsr.demo import run_demo
 
     run_demo(folder, click.echo)
+
+
+def _changes(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the options of 'train' change in a recipe."""
+    parts = {
+        "data": ("train", "validation", "extra"),
+        "model": ("start", "licence"),
+        "run": ("steps", "minutes"),
+    }
+    return {
+        part: {key: options[key] for key in keys if options[key] is not None}
+        for part, keys in parts.items()
+    }
 
 
 def _parsed(options: dict[str, Any]) -> dict[str, Any]:

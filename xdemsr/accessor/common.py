@@ -1,26 +1,22 @@
-"""The ``.demsr`` accessor: every method is a docstring and one call.
-
-Each function is imported when it is called, so that ``import xdemsr`` stays light. Signatures are
-those of the functions, without their first parameter.
-"""
+"""What arrays and datasets have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from xdemsr.bands import VerticalError
     from xdemsr.catalog import ModelLike
     from xdemsr.chunking import Chunks
+    from xdemsr.gathering import Places
+    from xdemsr.patchset import Patches
     from xdemsr.planning import Plan
 
 
-class _Accessor:
+class Accessor:
     """What arrays and datasets have in common."""
 
     def __init__(self, obj: Any) -> None:
@@ -32,12 +28,13 @@ class _Accessor:
         model: ModelLike | None = None,
         *,
         vertical_error: VerticalError = "auto",
+        uncertainty: bool = False,
         ensemble: bool = False,
         device: str = "auto",
         precision: str = "auto",
         batch_size: int | str = "auto",
         chunks: Chunks = "auto",
-    ) -> xr.DataArray:
+    ) -> xr.DataArray | xr.Dataset:
         """Divide the pixels by a whole number, with a trained model or an interpolation.
 
         Parameters
@@ -51,6 +48,8 @@ class _Accessor:
         vertical_error : float, DataArray or "auto", optional
             Standard error of the elevations in their own unit, for models that ask for it;
             ``"auto"`` is what rounding has left in whole numbers, and 0 elsewhere.
+        uncertainty : bool, optional
+            Answer the standard error of each pixel as well, for models that state it.
         ensemble : bool, optional
             Average the answers to the eight flips and rotations; eight times the work.
         device, precision : str, optional
@@ -64,7 +63,8 @@ class _Accessor:
         Returns
         -------
         DataArray, dims (..., y, x), float32
-            The same extent and unit. Lazy where the input is.
+            The same extent and unit. Lazy where the input is. With ``uncertainty``, a Dataset of it
+            and its ``..._standard_error``.
 
         See Also
         --------
@@ -84,6 +84,7 @@ class _Accessor:
             scale,
             model,
             vertical_error=vertical_error,
+            uncertainty=uncertainty,
             ensemble=ensemble,
             device=device,
             precision=precision,
@@ -156,6 +157,7 @@ class _Accessor:
         model: ModelLike | None = None,
         *,
         vertical_error: VerticalError = "auto",
+        uncertainty: bool = False,
         ensemble: bool = False,
         chunks: Chunks = "auto",
     ) -> Plan:
@@ -166,7 +168,7 @@ class _Accessor:
         scale : int, optional
             May be left out where ``model`` has one of its own.
         model : str, Path, ModelSpec or Model, optional
-        vertical_error, ensemble, chunks
+        vertical_error, uncertainty, ensemble, chunks
             As for ``upscale``.
 
         Returns
@@ -191,189 +193,73 @@ class _Accessor:
             scale,
             model,
             vertical_error=vertical_error,
+            uncertainty=uncertainty,
             ensemble=ensemble,
             chunks=chunks,
         )
 
-
-@xr.register_dataarray_accessor("demsr")
-class DataArrayAccessor(_Accessor):
-    """Trained networks over terrain and imagery of any size: ``da.demsr``."""
-
-    def degrade(
-        self, scale: int, *, noise: float = 0.0, step: float = 0.0, seed: int = 0
-    ) -> xr.DataArray:
-        """How a coarse sensor would have seen the raster: block means, then noise, then rounding.
-
-        Parameters
-        ----------
-        scale : int
-            Fine pixels per coarse pixel along each axis.
-        noise : float, optional
-            Standard deviation of white noise, in the raster's unit.
-        step : float, optional
-            Round to multiples of this; 1 gives whole metres.
-        seed : int, optional
-            Of the noise.
-
-        Returns
-        -------
-        DataArray, dims (..., y, x), float32
-            Lazy where the input is.
-
-        See Also
-        --------
-        xdemsr.degrade : The same as a function.
-
-        Examples
-        --------
-        >>> import xdemsr
-        >>> dem = xdemsr.synthetic.terrain((48, 64))
-        >>> dict(dem.demsr.degrade(16, step=1.0).sizes)
-        {'y': 3, 'x': 4}
-        """
-        from xdemsr.degradation import degrade
-
-        return degrade(self._obj, scale, noise=noise, step=step, seed=seed)
-
-    def evaluate(self, reference: xr.DataArray) -> pd.Series:
-        """Compare with the truth, on the same grid.
-
-        Parameters
-        ----------
-        reference : DataArray, dims (y, x)
-            Pixels void in either are left out.
-
-        Returns
-        -------
-        pandas.Series
-            ``n``, ``mse``, ``rmse``, ``mae``, ``bias``, ``nmad``, ``le90``, ``slope_rmse``
-            (degrees), ``psnr`` (dB) and ``ssim``, in the raster's unit unless said otherwise.
-
-        See Also
-        --------
-        xdemsr.evaluate : The same as a function; defines every score.
-
-        Examples
-        --------
-        >>> import xdemsr
-        >>> dem = xdemsr.synthetic.terrain((48, 64))
-        >>> float((dem + 2.0).demsr.evaluate(dem)["rmse"])
-        2.0
-        """
-        from xdemsr.metrics import evaluate
-
-        return evaluate(self._obj, reference)
-
-    def benchmark(
+    def patches(
         self,
-        scale: int,
-        models: Sequence[ModelLike] | None = None,
+        size: int | tuple[int, int],
+        scale: int = 1,
         *,
-        noise: float = 0.0,
-        step: float = 0.0,
+        coarse: Places | None = None,
+        bands: Sequence[Hashable] | None = None,
+        stride: int | tuple[int, int] | None = None,
+        count: int | None = None,
+        min_valid: float = 1.0,
+        stratify: bool | tuple[float, float] = False,
         seed: int = 0,
-        device: str = "auto",
-        precision: str = "auto",
-    ) -> pd.DataFrame:
-        """Degrade the raster, restore it with each model, and score against itself.
+    ) -> Patches:
+        """Training samples straight from the array or the dataset, on a grid or at random.
 
         Parameters
         ----------
-        scale : int
-            Fine pixels per coarse pixel along each axis.
-        models : sequence of str, Path, ModelSpec or Model, optional
-            By default every interpolation and every shipped model of that scale.
-        noise, step, seed : optional
-            As for ``degrade``.
-        device, precision : str, optional
-            As for ``upscale``.
+        size : int or (int, int)
+            Size of a patch (ny, nx) in source pixels. The target's is ``scale`` times that.
+        scale : int, optional
+            Target pixels per source pixel along each axis.
+        coarse : DataArray or Dataset, optional
+            What is learnt from, on this grid divided by ``scale``; by default block means.
+        bands : sequence of str or int, optional
+            Variables, or elements of the band dimension; all by default.
+        stride : int or (int, int), optional
+            Source pixels from one patch to the next; ``size`` by default.
+        count : int, optional
+            So many random patches instead of a grid of them.
+        min_valid : float, optional
+            Least share of a patch's pixels that must have data.
+        stratify : bool or (float, float), optional
+            As many flat as middle and steep patches; limits of their mean slopes in degrees.
+        seed : int, optional
+            Of ``count`` and ``stratify``.
 
         Returns
         -------
-        pandas.DataFrame
-            One row for each model.
+        Patches
 
         See Also
         --------
-        xdemsr.benchmark : The same as a function; describes the protocol.
+        xdemsr.patches : The same as a function; takes several places at once.
 
         Examples
         --------
         >>> import xdemsr
-        >>> dem = xdemsr.synthetic.terrain((192, 256))
-        >>> list(dem.demsr.benchmark(8, ["bicubic"]).index)
-        ['bicubic', 'spline', 'histospline']
+        >>> dem = xdemsr.synthetic.terrain((96, 128))
+        >>> dem.demsr.patches((8, 16), scale=4)
+        <xdemsr.Patches: 6 of 8 x 16 source pixels, scale 4, from elevation>
         """
-        from xdemsr.benchmarking import benchmark
+        from xdemsr.sampling import patches
 
-        return benchmark(
+        return patches(
             self._obj,
+            size,
             scale,
-            models,
-            noise=noise,
-            step=step,
+            coarse=coarse,
+            bands=bands,
+            stride=stride,
+            count=count,
+            min_valid=min_valid,
+            stratify=stratify,
             seed=seed,
-            device=device,
-            precision=precision,
         )
-
-    def hillshade(
-        self, *, azimuth: float = 315.0, altitude: float = 45.0, exaggeration: float = 1.0
-    ) -> xr.DataArray:
-        """Brightness of the terrain under a distant light.
-
-        Parameters
-        ----------
-        azimuth : float, optional
-            Where the light comes from, in degrees clockwise from north.
-        altitude : float, optional
-            Height of the light above the horizon, in degrees.
-        exaggeration : float, optional
-            Factor on the elevations.
-
-        Returns
-        -------
-        DataArray, dims (..., y, x), float32
-            0 (dark) to 1 (facing the light). Lazy where the input is.
-
-        See Also
-        --------
-        xdemsr.hillshade : The same as a function.
-
-        Examples
-        --------
-        >>> import xdemsr
-        >>> xdemsr.synthetic.terrain((24, 32)).demsr.hillshade().name
-        'hillshade'
-        """
-        from xdemsr.relief import hillshade
-
-        return hillshade(self._obj, azimuth=azimuth, altitude=altitude, exaggeration=exaggeration)
-
-    def slope(self) -> xr.DataArray:
-        """Steepest slope in degrees.
-
-        Returns
-        -------
-        DataArray, dims (..., y, x), float32
-            Lazy where the input is.
-
-        See Also
-        --------
-        xdemsr.slope : The same as a function.
-
-        Examples
-        --------
-        >>> import xdemsr
-        >>> xdemsr.synthetic.terrain((24, 32)).demsr.slope().attrs["units"]
-        'degree'
-        """
-        from xdemsr.relief import slope
-
-        return slope(self._obj)
-
-
-@xr.register_dataset_accessor("demsr")
-class DatasetAccessor(_Accessor):
-    """Models over the variables of a dataset, found by name: ``ds.demsr``."""
