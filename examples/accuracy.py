@@ -40,7 +40,7 @@ SENSORS: dict[str, dict[str, Any]] = {
 #: Of the side-by-side table.
 MODELS = ["nearest", "bilinear", "bicubic", "spline", "histospline", "terrain-x16"]
 #: Scores and the digits worth printing.
-COLUMNS = {"rmse": 3, "mae": 3, "nmad": 3, "le90": 3, "slope_rmse": 2, "ssim": 4}
+COLUMNS = {"rmse": 3, "nmad": 3, "slope_rmse": 2}
 
 
 def rasters(folder: Path) -> Iterator[tuple[str, xr.DataArray]]:
@@ -61,7 +61,8 @@ def head(*cells: str) -> str:
 
 def by_place(dems: dict[str, xr.DataArray]) -> None:
     """Every score, for spline, histospline and network."""
-    print(head("scale", "place", "input", *COLUMNS, "MSE of best classical"))
+    titles = "RMSE", "NMAD", "slope RMSE"
+    print(head("scale", "place", "input", *titles, "MSE of best classical"))
     for scale in SCALES:
         own = f"terrain-x{scale}"
         for name, dem in dems.items():

@@ -111,9 +111,10 @@ def draw_ratios(ax: Axes, ratios: pd.DataFrame, colours: dict[str, str]) -> None
         ax.plot(np.arange(len(tiles))[known], mean[known], "-o", color=colour, label=model, ms=4)
     ax.axhline(1.0, color=COLOURS["spline"], linewidth=1)
     ax.set_yscale("log")
-    ax.set_ylim(0.2, 3.2)
+    ax.set_ylim(0.13, 3.2)
     ax.set_yticks(
-        [0.25, 0.35, 0.5, 0.7, 1, 1.5, 2, 3], ["0.25", "0.35", "0.5", "0.7", "1", "1.5", "2", "3"]
+        [0.15, 0.25, 0.35, 0.5, 0.7, 1, 1.5, 2, 3],
+        ["0.15", "0.25", "0.35", "0.5", "0.7", "1", "1.5", "2", "3"],
     )
     ax.minorticks_off()
     ax.set_xticks(range(len(tiles)), tiles)
