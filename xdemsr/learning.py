@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ def train(
     Raises
     ------
     InputError
-        If the recipe has no data, its rasters hold no patch, or the loss stops being a number.
+        If Lightning is not installed, the recipe has no data, its rasters hold no patch, or the
+        loss stops being a number.
 
     Examples
     --------
@@ -83,6 +85,8 @@ def train(
     from xdemsr.loading import save_model
     from xdemsr.models import build
 
+    if find_spec("lightning") is None:
+        raise InputError("training needs Lightning: pip install 'xdemsr[train]'.")
     recipe, out = _recipe(recipe), Path(out)
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise InputError(f"{str(out)!r} must end in .safetensors, in a folder that exists.")
