@@ -15,7 +15,8 @@ from torch.optim import lr_scheduler
 from xdemsr.errors import InputError
 from xdemsr.training.losses import LOSSES, WeightedSum, gaussian_nll
 from xdemsr.training.optimisation import make_optimiser, make_schedule
-from xdemsr.training.recipe import Network, Optimiser, Recipe, Run, Schedule
+from xdemsr.training.parts import Network, Optimiser, Run, Schedule
+from xdemsr.training.recipe import Recipe
 
 NAMES = list(LOSSES)
 #: Power of the unit that a loss has.

@@ -160,7 +160,45 @@ def test_what_cannot_be_compared() -> None:
         guess.demsr.evaluate(truth[:-1])
     with pytest.raises(GridError, match="different grids"):
         guess.demsr.evaluate(truth.assign_coords(x=truth.x + 15))
-    with pytest.raises(GridError, match="expected one raster"):
+    with pytest.raises(GridError, match="as many bands"):
         xr.concat([guess, guess], "time").demsr.evaluate(truth)
     with pytest.raises(InputError, match="nothing to compare"):
         guess.where(truth.isnull()).demsr.evaluate(truth)
+
+
+def test_bands_are_compared_together(dem: xr.DataArray) -> None:
+    truth = xr.concat([dem, 3 * dem + 5], "band")
+    shifts = xr.DataArray([1.0, -3.0], dims="band")
+    found = (truth + shifts).demsr.evaluate(truth)
+    assert found["n"] == 2 * int(dem.notnull().sum())
+    assert found["mae"] == pytest.approx(2.0, rel=1e-5)
+    assert found["mse"] == pytest.approx(5.0, rel=1e-5)
+    assert found["bias"] == pytest.approx(-1.0, rel=1e-5)
+    span = float(truth.max() - truth.min())
+    assert found["psnr"] == pytest.approx(10 * np.log10(span**2 / 5), rel=1e-5)
+    lazy = (truth + shifts).chunk(y=17, x=23).demsr.evaluate(truth.chunk(y=40))
+    assert lazy.to_dict() == pytest.approx(found.to_dict(), nan_ok=True)
+
+
+def test_the_range_of_values_may_be_said(dem: xr.DataArray) -> None:
+    noisy = dem + np.random.default_rng(0).normal(0, 2, dem.shape)
+    plain, said = noisy.demsr.evaluate(dem), noisy.demsr.evaluate(dem, data_range=1000.0)
+    assert said["psnr"] == pytest.approx(10 * np.log10(1e6 / said["mse"]))
+    assert said["ssim"] > plain["ssim"]
+    assert said["mse"] == plain["mse"]
+    with pytest.raises(InputError, match="data_range=0 must be"):
+        noisy.demsr.evaluate(dem, data_range=0)
+
+
+def test_rasters_of_unlike_bands_are_not_compared(dem: xr.DataArray) -> None:
+    with pytest.raises(GridError, match="as many bands"):
+        xr.concat([dem, dem], "band").demsr.evaluate(dem)
+
+
+def test_bands_in_another_order_are_not_compared(dem: xr.DataArray) -> None:
+    bands = xr.concat([dem, 2 * dem], "band").assign_coords(band=["red", "nir"])
+    with pytest.raises(InputError, match=r"\['nir', 'red'\], and \['red', 'nir'\]"):
+        bands[::-1].demsr.evaluate(bands)
+    # Other names for the same bands say nothing of their order.
+    renamed = bands.assign_coords(band=["B04", "B08"])
+    assert renamed.demsr.evaluate(bands)["rmse"] == 0

@@ -20,7 +20,7 @@ from xdemsr.errors import InputError
 from xdemsr.sensor import Sensor, fwhm_of_mtf
 from xdemsr.spec import Local, ModelSpec
 from xdemsr.training import Mixture, Recipe, shipped_recipes
-from xdemsr.training.recipe import Data, Network, Optimiser, Patches, Run, Schedule, Uncertainty
+from xdemsr.training.parts import Data, Network, Optimiser, Patches, Run, Schedule, Uncertainty
 
 NAMES = shipped_recipes()
 
@@ -76,11 +76,12 @@ def test_shipped_recipes_build_their_network(name: str) -> None:
 def test_shipped_recipes_have_losses_optimisers_and_schedules_that_exist(name: str) -> None:
     import torch
 
-    from xdemsr.training.losses import WeightedSum
+    from xdemsr.training.losses import LOSSES, WeightedSum
     from xdemsr.training.optimisation import make_optimiser, make_schedule
 
     recipe = Recipe.named(name)
-    assert WeightedSum({k: w for k, w in recipe.loss.items() if k != "adversarial"})
+    others = {"perceptual": LOSSES["l1"]}  # The loss itself would read VGG16.
+    assert WeightedSum({k: w for k, w in recipe.loss.items() if k != "adversarial"}, others)
     optimiser = make_optimiser([torch.nn.Parameter(torch.ones(2))], recipe)
     schedule = make_schedule(optimiser, recipe)
     assert (schedule is None) == (recipe.schedule.name == "constant")
@@ -165,7 +166,7 @@ def test_whole_numbers_are_numbers() -> None:
         ("patches.sise", "'patches.sise' means nothing. Did you mean 'size'?"),
         ("sensor.strips", "'sensor.strips' means nothing. Did you mean 'stripes'?"),
         ("mixture.noisey", "'mixture.noisey' means nothing. Did you mean 'noisy'?"),
-        ("optimiser.lr", "There are name, learning_rate, weight_decay, clip."),
+        ("optimiser.lr", "There are name, learning_rate, momentum, weight_decay, clip."),
         ("schedule.patiense", "Did you mean 'patience'?"),
         ("run.step", "Did you mean 'steps'?"),
         ("uncertainty.scale", "Did you mean 'scales'?"),
@@ -190,7 +191,7 @@ def test_keys_that_mean_nothing_are_named_with_a_hint(path: str, message: str) -
         ("patches.kind", ["tiles"], "is not one of"),
         ("patches.blocks", 4, "patches.blocks = 4 must be a list"),
         ("patches.blocks", "12", "patches.blocks = '12' must be a list"),
-        ("patches.blocks", [], "patches.blocks = [] must be a list of one or more"),
+        ("patches.blocks", [], "patches.blocks = () must be one or more"),
         ("patches.blocks", [1, "2"], "patches.blocks = '2' must be int"),
         ("patches.blocks", [1.5], "patches.blocks = 1.5 must be int"),
         ("patches.flips", 1, "patches.flips = 1 must be bool"),

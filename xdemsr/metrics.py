@@ -22,6 +22,7 @@ from xdemsr import grid, histogram
 from xdemsr.chunking import split
 from xdemsr.errors import GridError, InputError
 from xdemsr.grid import Grid
+from xdemsr.metadata import band_labels
 from xdemsr.relief import slope_degrees
 from xdemsr.storage import check_values, void_values
 from xdemsr.voids import valid_pixels
@@ -40,20 +41,25 @@ def evaluate(
     *,
     standard_error: xr.DataArray | None = None,
     tile: int | None = None,
+    data_range: float | None = None,
 ) -> pd.Series:
     """Compare a raster with the truth.
 
     Parameters
     ----------
-    obj, reference : DataArray, dims (y, x)
+    obj, reference : DataArray, dims (y, x) or (band, y, x)
         On one grid, in one unit. Pixels void in either are left out. Lazy arrays are read piece by
-        piece.
-    standard_error : DataArray, dims (y, x), optional
+        piece. Of several bands, in the same order, errors are taken together and similarities
+        averaged.
+    standard_error : DataArray, dims as ``obj``, optional
         Of ``obj``, as a model predicts it, on the same grid and in the same unit: adds how often it
         was enough. Pixels where it is void do not count there.
     tile : int, optional
         Size in pixels of square tiles, from the first pixel on, that were made apart from each
         other: slopes and structures are then not taken across their borders.
+    data_range : float, optional
+        What ``psnr`` and ``ssim`` take for the range of values: 1 for reflectances as shares, 255
+        for 8-bit images. By default that of the reference, over all its bands.
 
     Returns
     -------
@@ -63,16 +69,17 @@ def evaluate(
         distance from the median error), ``le90`` (90 % of absolute errors are below),
         ``within_1sd`` (share of errors at most one standard deviation from their mean; 0.68 where
         they are normal, more where few are large), ``slope_rmse`` (degrees), ``psnr`` (dB, for the
-        reference's range) and ``ssim`` (Gaussian window, sigma 1.5). With ``standard_error`` also
+        data range) and ``ssim`` (Gaussian window, sigma 1.5). With ``standard_error`` also
         ``within_1se`` and ``within_2se``: shares of absolute errors of at most one and two standard
         errors (0.68 and 0.95 where the errors are normal and the prediction is right).
 
     Raises
     ------
     GridError
-        If they are on different grids.
+        If they are on different grids, or have not as many bands.
     InputError
-        If no pixel is valid in both, a standard error is negative, or the tile has no pixel.
+        If no pixel is valid in both, bands of the same names are in different orders, a standard
+        error is negative, the tile has no pixel, or the data range is not positive.
 
     Examples
     --------
@@ -92,12 +99,17 @@ def evaluate(
     """
     if tile is not None and tile < 1:
         raise InputError(f"tile={tile} has no pixel; give the size of the tiles in pixels.")
+    if data_range is not None and not 0 < data_range < math.inf:
+        raise InputError(f"data_range={data_range!r} must be a finite number, more than 0.")
     given = [obj, reference, *([] if standard_error is None else [standard_error])]
     for da in given:
         check_values(grid.single(da))
-    planes = [grid.plane(da) for da in given]
-    base = common_grid(*planes)
-    sums, data_range = _collect(planes, [void_values(da) for da in given], base, tile)
+    voids = [void_values(da) for da in given]
+    bands = _bands(given)
+    base = common_grid(*bands[0])
+    if data_range is None:
+        data_range = _range([planes[1] for planes in bands], voids[1], base, tile)
+    sums = _total([_collect(planes, voids, base, tile, data_range) for planes in bands])
     if sums.n == 0:
         raise InputError("no pixel is valid in both rasters; there is nothing to compare.")
     scores = _scores(sums, data_range)
@@ -122,6 +134,32 @@ def common_grid(*planes: xr.DataArray) -> Grid:
     return others[0]
 
 
+def _bands(given: list[xr.DataArray]) -> list[list[xr.DataArray]]:
+    """The rasters band by band, as planes of one piece (y, x)."""
+    extra = [
+        [dim for dim in da.dims if dim not in grid.spatial_dims(da) and da.sizes[dim] > 1]
+        for da in given
+    ]
+    if not any(extra):
+        return [[grid.plane(da) for da in given]]
+    sizes = [[da.sizes[dim] for dim in dims] for da, dims in zip(given, extra, strict=True)]
+    if any(len(size) != 1 or size != sizes[0] for size in sizes):
+        raise GridError(
+            f"the rasters have {' and '.join(str(dict(da.sizes)) for da in given)}: compare "
+            "rasters of as many bands, along one dimension."
+        )
+    names = [band_labels(da, dims[0]) for da, dims in zip(given[:2], extra[:2], strict=True)]
+    if names[0] != names[1] and sorted(map(str, names[0])) == sorted(map(str, names[1])):
+        raise InputError(
+            f"the bands are in different orders: {names[0]}, and {names[1]}. Choose them in one: "
+            f"obj.sel({extra[0][0]}=[...])."
+        )
+    return [
+        [grid.plane(da.isel({dims[0]: k})) for da, dims in zip(given, extra, strict=True)]
+        for k in range(sizes[0][0])
+    ]
+
+
 @dataclass
 class _Sums:
     """What a window contributes."""
@@ -140,13 +178,28 @@ class _Sums:
     ssim: float
 
 
+def _range(
+    planes: list[xr.DataArray], voids: tuple[float, ...], base: Grid, tile: int | None
+) -> float:
+    """The range of all bands' values."""
+    tasks = [
+        delayed(_extremes)(plane.data[read.slices], voids)
+        for plane in planes
+        for read, _ in _parts(base.shape, tile)
+    ]
+    ranges = compute(*tasks)
+    return float(max(found[1] for found in ranges) - min(found[0] for found in ranges))
+
+
 def _collect(
-    planes: list[xr.DataArray], voids: list[tuple[float, ...]], base: Grid, tile: int | None
-) -> tuple[_Sums, float]:
-    """The sums of all windows, and the range of the reference's values."""
+    planes: list[xr.DataArray],
+    voids: list[tuple[float, ...]],
+    base: Grid,
+    tile: int | None,
+    data_range: float,
+) -> _Sums:
+    """The sums of all windows of one band."""
     parts = list(_parts(base.shape, tile))
-    ranges = compute(*(delayed(_range)(planes[1].data[read.slices], voids[1]) for read, _ in parts))
-    data_range = max(found[1] for found in ranges) - min(found[0] for found in ranges)
     sums: list[_Sums] = []
     # One lot after the other: in one graph, dask may read far ahead of what is scored.
     for k in range(0, len(parts), _LOT):
@@ -155,7 +208,7 @@ def _collect(
             blocks = [da.data[read.padded.slices] for da in planes]
             tasks.append(delayed(_sums)(blocks, voids, read, pieces, base.metres(), data_range))
         sums = [_total([*sums, *compute(*tasks)])]
-    return sums[0], data_range
+    return sums[0]
 
 
 def _parts(shape: tuple[int, int], tile: int | None) -> Iterator[tuple[Window, list[Window]]]:
@@ -175,7 +228,7 @@ def _windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
     yield from (tiling[i, j] for i, j in product(range(rows), range(columns)))
 
 
-def _range(block: NDArray[np.generic], voids: tuple[float, ...]) -> tuple[float, float]:
+def _extremes(block: NDArray[np.generic], voids: tuple[float, ...]) -> tuple[float, float]:
     values = np.asarray(block)[valid_pixels(block, voids)]
     return (float(values.min()), float(values.max())) if values.size else (math.inf, -math.inf)
 

@@ -100,3 +100,32 @@ class Forgetful(nn.Module):
 
 def not_a_network() -> None:
     """What a malicious header might name."""
+
+
+class Level(nn.Module):
+    """A relative answer: the input's first band above its mean, times what is learnt."""
+
+    conditional = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        band = x[:, :1]
+        return (band - band.mean(dim=(2, 3), keepdim=True)) * self.factor
+
+    def discriminator(self) -> nn.Module:
+        return Judge()
+
+
+class Judge(nn.Module):
+    conditional = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 1, 1)
+
+    def forward(self, inputs: Tensor, surface: Tensor) -> Tensor:
+        both: Tensor = self.layer(torch.cat([inputs, surface], dim=1) / 100)
+        return both

@@ -21,7 +21,8 @@ class AdversarialFit(Fit):
     network : torch.nn.Module
         The generator.
     discriminator : torch.nn.Module
-        Maps heights (n, 1, ny, nx) to logits of their being true.
+        Maps answers (n, bands, ny, nx) to logits of their being true; takes the inputs before them
+        where its attribute ``conditional`` is true.
     recipe : Recipe
         Its loss has an ``adversarial`` weight.
     validation : Scores
@@ -43,6 +44,7 @@ class AdversarialFit(Fit):
     ) -> None:
         super().__init__(network, recipe, validation)
         self.discriminator = discriminator
+        self._conditional = getattr(discriminator, "conditional", False)
         self.automatic_optimization = False
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -50,13 +52,13 @@ class AdversarialFit(Fit):
         optimisers: Any = self.optimizers()
         generator, critic = optimisers
         answer, target = self.answer(batch), batch["target"]
-        true, made = self.discriminator(target), self.discriminator(answer.detach())
+        true, made = self._judged(batch, target), self._judged(batch, answer.detach())
         told = _cross_entropy(true, 1.0) + _cross_entropy(made, 0.0)
         self._step(critic, self.discriminator, told)
 
         content = self.loss(answer, target, batch["weight"])
         weight = self.recipe.loss["adversarial"]
-        loss = content + weight * _cross_entropy(self.discriminator(answer), 1.0)
+        loss = content + weight * _cross_entropy(self._judged(batch, answer), 1.0)
         self._step(generator, self.network, loss)
         self.log("discriminator", told.detach())
         self.note(batch, loss)
@@ -68,6 +70,11 @@ class AdversarialFit(Fit):
             make_optimiser(part.parameters(), self.recipe)
             for part in (self.network, self.discriminator)
         ]
+
+    def _judged(self, batch: Batch, surface: Tensor) -> Tensor:
+        given = (batch["inputs"][:, : self.bands],) if self._conditional else ()
+        logits: Tensor = self.discriminator(*given, surface)
+        return logits
 
     def _step(self, optimiser: Any, part: nn.Module, loss: Tensor) -> None:
         optimiser.zero_grad()

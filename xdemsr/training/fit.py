@@ -6,11 +6,13 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -23,7 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from xdemsr.errors import InputError
+from xdemsr.errors import InputError, ModelError
 from xdemsr.training.losses import WeightedSum
 from xdemsr.training.optimisation import make_optimiser, make_schedule
 from xdemsr.training.recipe import Recipe
@@ -41,8 +43,8 @@ class Source(Protocol):
     def batches(self, start: int, size: int) -> Iterator[Batch]:
         """Endless batches from the ``start``-th on, the same ones every time.
 
-        Each is a mapping with ``inputs`` (n, bands, ny, nx), ``target`` and ``weight`` (n, 1,
-        ny * ratio, nx * ratio), and ``place``, a list of names.
+        Each is a mapping with ``inputs`` (n, bands, ny, nx), ``target`` (n, bands', ny * ratio,
+        nx * ratio), ``weight`` (one band) of the same size, and ``place``, a list of names.
         """
         ...
 
@@ -61,7 +63,8 @@ class Fit(pl.LightningModule):
     def __init__(self, network: nn.Module, recipe: Recipe, validation: Scores) -> None:
         super().__init__()
         self.network, self.recipe, self.validation = network, recipe, validation
-        self.loss = WeightedSum({k: w for k, w in recipe.loss.items() if k != "adversarial"})
+        self.loss = make_loss(recipe)
+        self.bands = len(recipe.model.inputs) or n_bands(network)
         self.seen = 0
         self._twins: dict[int, nn.Module] = {}
 
@@ -69,8 +72,19 @@ class Fit(pl.LightningModule):
         """The network's answer at the scale of the batch's target."""
         inputs, target = batch["inputs"], batch["target"]
         network = self._at(target.shape[-1] // inputs.shape[-1])
-        answer: Tensor = network(inputs[:, : n_bands(self.network)])
-        return answer[:, :1].float()
+        answer: Tensor = network(inputs[:, : self.bands])[:, : target.shape[1]].float()
+        if answer.shape != target.shape:
+            raise ModelError(
+                f"the network answers {tuple(inputs.shape)} (n, bands, ny, nx) with "
+                f"{tuple(answer.shape)}; what is to be learnt is {tuple(target.shape)}. Check the "
+                "recipe's model.outputs, model.scale and model.options."
+            )
+        return answer
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What is drawn while training (dropout) depends on the batch, not on what came before."""
+        entropy = (self.recipe.run.seed, self.seen, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of one batch."""
@@ -84,7 +98,7 @@ class Fit(pl.LightningModule):
             places = ", ".join(sorted(set(batch["place"])))
             raise InputError(
                 f"the loss of batch {self.seen} is {float(loss.detach())}. Its patches are from "
-                f"{places}: look for impossible heights there. Otherwise lower the learning rate, "
+                f"{places}: look for impossible values there. Otherwise lower the learning rate, "
                 "or clip the gradient."
             )
         self.seen += 1
@@ -124,6 +138,17 @@ class Fit(pl.LightningModule):
                 )
             self._twins[ratio] = at(ratio)
         return self._twins[ratio].train(self.network.training)
+
+
+def make_loss(recipe: Recipe) -> WeightedSum:
+    """The loss of a recipe, but for what a discriminator adds to it."""
+    from xdemsr.training.perceptual import Perceptual
+
+    weights = {name: w for name, w in recipe.loss.items() if name != "adversarial"}
+    asked = (
+        {"perceptual": Perceptual(**asdict(recipe.perceptual))} if "perceptual" in weights else {}
+    )
+    return WeightedSum(weights, asked)
 
 
 def fit(
@@ -225,6 +250,8 @@ def _trainer(
         enable_model_summary=False,
         enable_progress_bar=progress,
         devices=run.devices,
+        # A discriminator's loss does not reach the generator.
+        strategy="auto" if automatic or run.devices == 1 else "ddp_find_unused_parameters_true",
     )
 
 

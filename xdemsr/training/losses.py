@@ -1,9 +1,9 @@
 """Losses between two surfaces: of heights, of slopes, of curvature.
 
-Each takes (answer, target, weight), all (n, 1, ny, nx), and gives one number. Weights are 0 where
-the truth is unknown; whatever the target holds there counts for nothing. Slopes and curvature are
-differences of neighbouring pixels, in metres, so that every loss has the unit of its heights, or
-its square.
+Each takes (answer, target, weight), all (n, bands, ny, nx) but a weight of one band, and gives one
+number. Weights are 0 where the truth is unknown; whatever the target holds there counts for
+nothing. Slopes and curvature are differences of neighbouring pixels, in metres, so that every loss
+has the unit of its heights, or its square.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class WeightedSum:
     Parameters
     ----------
     weights : mapping of str to float
-        Names of :data:`LOSSES` and their weights.
+        Names of :data:`LOSSES`, or of ``others``, and their weights.
+    others : mapping of str to Loss, optional
+        Losses that need more than a name.
 
     Raises
     ------
@@ -88,18 +90,21 @@ class WeightedSum:
         If a name is unknown, or there is none.
     """
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
-        unknown = [name for name in weights if name not in LOSSES]
+    def __init__(
+        self, weights: Mapping[str, float], others: Mapping[str, Loss] | None = None
+    ) -> None:
+        self.losses = {**LOSSES, **(others or {})}
+        unknown = [name for name in weights if name not in self.losses]
         if unknown or not weights:
             raise InputError(
                 f"no loss is called {', '.join(unknown) or '(none given)'}; there are "
-                f"{', '.join(LOSSES)}."
+                f"{', '.join(LOSSES)}, perceptual, adversarial."
             )
         self.weights = dict(weights)
 
     def __call__(self, answer: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         answer = answer.float()
-        parts = [w * LOSSES[name](answer, target, weight) for name, w in self.weights.items()]
+        parts = [w * self.losses[name](answer, target, weight) for name, w in self.weights.items()]
         return torch.stack(parts).sum()
 
 
@@ -132,7 +137,8 @@ def _error(answer: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / (weight > 0).sum().clamp(min=1)
+    known = (weight > 0).sum().clamp(min=1) * (values.shape[1] / weight.shape[1])
+    return (values * weight).sum() / known
 
 
 def _over_axes(

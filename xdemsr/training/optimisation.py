@@ -23,9 +23,10 @@ def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimi
     """The optimiser of a recipe."""
     asked = recipe.optimiser
     kind: Any = _OPTIMISERS[asked.name]
-    optimiser: Optimizer = kind(
-        list(parameters), lr=asked.learning_rate, weight_decay=asked.weight_decay
-    )
+    options: dict[str, Any] = {"lr": asked.learning_rate, "weight_decay": asked.weight_decay}
+    if asked.name != "sgd":
+        options["betas"] = (asked.momentum, 0.999)
+    optimiser: Optimizer = kind(list(parameters), **options)
     return optimiser
 
 

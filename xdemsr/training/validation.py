@@ -83,8 +83,8 @@ class Validation:
     def score(self, network: nn.Module) -> dict[str, float]:
         """Ratio for every place and kind, and the mean of each kind over places."""
         ratios = {}
-        device = _device(network)
-        with _evaluating(network):
+        device = device_of(network)
+        with evaluating(network):
             for case in self.cases:
                 inputs = case.inputs[:, : n_bands(network)].to(device)
                 answer = _answered(network, inputs, case.halo)[:, :1]
@@ -196,8 +196,8 @@ class TileValidation:
     def score(self, network: nn.Module) -> dict[str, float]:
         """``score``, the ratio."""
         total = 0.0
-        device, bands = _device(network), n_bands(network)
-        with _evaluating(network):
+        device, bands = device_of(network), n_bands(network)
+        with evaluating(network):
             for inputs, target, known in self.cases:
                 both = torch.cat([inputs, torch.full_like(inputs, self.error)], dim=1)
                 answer = network(both[:, :bands].to(device))[:, :1].float().cpu()
@@ -222,12 +222,13 @@ def _answered(network: nn.Module, inputs: Tensor, halo: int) -> Tensor:
     return with_margin(answer, halo * (answer.shape[-1] // inputs.shape[-1]), 0)
 
 
-def _device(network: nn.Module) -> torch.device:
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's parameters are."""
     return next((p.device for p in network.parameters()), torch.device("cpu"))
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Without gradients, and with the statistics that inference uses."""
     training = network.training
     network.eval()
