@@ -75,9 +75,9 @@ def bridge(values: NDArray[F], valid: Mask, reach: int) -> NDArray[F]:
     reach : int
         How far from the rim the fill must be exact.
     """
-    centre = values[valid].mean(dtype=np.float64)
-    # Two pixels around, so that neighbours need no care at the edge.
-    filled = np.pad(np.where(valid, values - centre, 0.0), 2)
+    # Two pixels around, so that neighbours need no care at the edge. In float64, and not relative
+    # to the mean of what is there, which would round otherwise in another window.
+    filled = np.pad(np.where(valid, values, 0.0).astype(np.float64), 2)
     known = np.pad(valid, 2)
     inside = np.pad(np.ones_like(valid), 2)
     for ring in range(reach):
@@ -87,7 +87,8 @@ def bridge(values: NDArray[F], valid: Mask, reach: int) -> NDArray[F]:
         slope = _SLOPE * _FADING**ring if ring < SLOPING_RINGS else 0.0
         filled[rim] = _carried_on(filled, known, rim, slope)
         known[rim] = True
-    bridged: NDArray[F] = (filled[2:-2, 2:-2] + centre).astype(values.dtype)
+    filled[~known] = values[valid].mean(dtype=np.float64)
+    bridged: NDArray[F] = filled[2:-2, 2:-2].astype(values.dtype)
     bridged[valid] = values[valid]
     return bridged
 
