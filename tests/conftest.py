@@ -22,13 +22,20 @@ ELEVATION = Band("elevation", "m")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+    """Skip what needs a GPU, or a torch that torchvision goes with, where there is none."""
     import torch
 
+    missing = {}
     if not torch.cuda.is_available():
-        for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="torch finds no CUDA device"))
+        missing["gpu"] = "torch finds no CUDA device"
+    try:
+        import segmentation_models_pytorch  # noqa: F401
+    except (ImportError, RuntimeError):
+        missing["unets"] = "segmentation-models-pytorch cannot be imported: nox -s unets"
+    for item in items:
+        for mark, reason in missing.items():
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -11,15 +11,19 @@ from typing import Any
 import xarray as xr
 
 from xdemsr import grid
+from xdemsr.derived import NDVI, NODATA_MASK, ndvi, nodata_mask
 from xdemsr.errors import GridError, InputError
 from xdemsr.grid import Grid, XarrayObject
 from xdemsr.spec import VERTICAL_ERROR, ModelSpec
 from xdemsr.storage import check_values, storage_step, void_values
 from xdemsr.task import BlockInput
+from xdemsr.units import check_units
 
 VerticalError = float | str | xr.DataArray
 
-_BAND_DIMS = ("band", "bands", "channel", "channels")
+#: What a dimension of bands is called.
+BAND_DIMS = ("band", "bands", "channel", "channels")
+_NDVI_OF = ("red", "nir")
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ def match(obj: XarrayObject, spec: ModelSpec, vertical_error: VerticalError = "a
     """Find the model's inputs.
 
     A single band is the array itself, or a dataset's only raster. Several are variables of a
-    dataset, by name, or lie along the array's band dimension, by name where it has names and by
-    order elsewhere.
+    dataset or named elements of their band dimensions, or lie along the array's band dimension, by
+    name where it has names and by order elsewhere. Where a dataset has no ``ndvi`` or
+    ``nodata_mask``, they are derived from its other bands.
 
     Raises
     ------
@@ -102,37 +107,100 @@ def match(obj: XarrayObject, spec: ModelSpec, vertical_error: VerticalError = "a
 
 
 def _single(da: xr.DataArray, spec: ModelSpec) -> MatchedInput:
-    index = spec.inputs.index(spec.raster_inputs[0])
-    return _ordered(da, (index,), 1, None)
+    band = spec.raster_inputs[0]
+    check_units(da, band, spec)
+    return _ordered(da, (spec.inputs.index(band),), 1, None)
 
 
 def _from_dataset(ds: xr.Dataset, spec: ModelSpec) -> list[MatchedInput]:
     wanted = spec.raster_inputs
     rasters = [name for name, variable in ds.data_vars.items() if variable.ndim >= 2]
-    if len(wanted) == 1 and len(rasters) == 1:
+    planes = named_planes(ds)
+    if len(wanted) == 1 and len(rasters) == 1 and wanted[0].name not in planes:
         return [_single(ds[rasters[0]], spec)]
-    missing = [band.name for band in wanted if band.name not in ds.data_vars]
-    if missing:
-        raise InputError(
-            f"model {spec.name!r} needs the variables {', '.join(b.name for b in wanted)}; the "
-            f"dataset has no {', '.join(missing)} (it has {', '.join(map(str, ds.data_vars))}). "
-            "Rename: ds.rename(...)."
-        )
+    check_names(spec, planes)
+    _derive(planes, spec)
     base = next(band for band in wanted if band.scale == 1)
     ordered = [base, *(band for band in wanted if band is not base)]
     inputs: list[MatchedInput] = []
     for band in ordered:
         leading = _leading(inputs[0]) if inputs else None
         index = spec.inputs.index(band)
-        inputs.append(_ordered(ds[band.name], (index,), band.scale, leading))
+        check_units(planes[band.name], band, spec)
+        inputs.append(_ordered(planes[band.name], (index,), band.scale, leading))
     return inputs
+
+
+def named_planes(ds: xr.Dataset) -> dict[str, xr.DataArray]:
+    """What a dataset holds, by name: its variables, and named elements of their band dimensions.
+
+    Raises
+    ------
+    InputError
+        If two variables hold bands of one name.
+    """
+    rasters = {name: ds[name] for name, found in ds.data_vars.items() if found.ndim >= 2}
+    planes: dict[str, xr.DataArray] = {}
+    for da in rasters.values():
+        band_dim = band_dimension(da)
+        for k, name in enumerate(() if band_dim is None else _band_names(da, band_dim)):
+            if name in planes and name not in rasters:
+                raise InputError(
+                    f"both {planes[name].name!r} and {da.name!r} hold a band {name!r}. Drop one: "
+                    "ds.drop_vars(...)."
+                )
+            planes[name] = da.isel({band_dim: k}, drop=True)
+    return {**planes, **{str(name): da for name, da in rasters.items()}}
+
+
+def band_dimension(da: xr.DataArray) -> Hashable | None:
+    """The dimension along which bands lie, if it has a customary name."""
+    return next((dim for dim in da.dims if str(dim).lower() in BAND_DIMS), None)
+
+
+def needed_names(spec: ModelSpec, names: Collection[str]) -> list[str]:
+    """Bands that must be there for a model to run on a dataset of these."""
+    needed = [band.name for band in spec.raster_inputs]
+    if NDVI in needed and NDVI not in names:
+        needed.remove(NDVI)
+        needed += [name for name in _NDVI_OF if name not in needed]
+    return [name for name in needed if name != NODATA_MASK or name in names]
+
+
+def check_names(spec: ModelSpec, names: Collection[str]) -> None:
+    """Refuse a dataset that has not all bands of a model.
+
+    Raises
+    ------
+    InputError
+        Which are missing, and which there are.
+    """
+    missing = [name for name in needed_names(spec, names) if name not in names]
+    if missing:
+        raise InputError(
+            f"model {spec.name!r} needs the bands {', '.join(b.name for b in spec.raster_inputs)}; "
+            f"the dataset has no {', '.join(missing)} (it has {', '.join(names) or 'none'}). "
+            "Rename variables: ds.rename(...); or name the elements of a band dimension: "
+            "ds.assign_coords(band=[...])."
+        )
+
+
+def _derive(planes: dict[str, xr.DataArray], spec: ModelSpec) -> None:
+    """Add the bands that follow from others, where they are wanted and not there."""
+    bands = {band.name: band for band in spec.raster_inputs}
+    if NDVI in bands and NDVI not in planes:
+        planes[NDVI] = ndvi(*(planes[name] for name in _NDVI_OF))
+    if NODATA_MASK in bands and NODATA_MASK not in planes:
+        scale = bands[NODATA_MASK].scale
+        alike = [n for n, band in bands.items() if band.scale == scale and n != NODATA_MASK]
+        planes[NODATA_MASK] = nodata_mask(*(planes[name] for name in alike))
 
 
 def _from_bands(da: xr.DataArray, spec: ModelSpec) -> tuple[list[MatchedInput], Hashable]:
     wanted = [band.name for band in spec.raster_inputs]
     spatial = grid.spatial_dims(da)
     candidates = [dim for dim in da.dims if dim not in spatial]
-    named = [dim for dim in candidates if str(dim).lower() in _BAND_DIMS]
+    named = [dim for dim in candidates if str(dim).lower() in BAND_DIMS]
     fitting = named or [dim for dim in candidates if da.sizes[dim] == len(wanted)]
     if not fitting:
         raise InputError(
@@ -140,14 +208,24 @@ def _from_bands(da: xr.DataArray, spec: ModelSpec) -> tuple[list[MatchedInput], 
             f"{tuple(da.dims)} has no band dimension."
         )
     band_dim = fitting[0]
-    names = _band_names(da, band_dim)
-    if set(wanted) <= set(names):
-        da = da.isel({band_dim: [names.index(name) for name in wanted]})
+    names = [name.lower() for name in _band_names(da, band_dim)]
+    known = [name for name in wanted if name.lower() in names]
+    if len(known) == len(wanted):
+        da = da.isel({band_dim: [names.index(name.lower()) for name in wanted]})
+    elif known:
+        missing = [name for name in wanted if name not in known]
+        raise InputError(
+            f"model {spec.name!r} takes the bands {', '.join(wanted)}; the array has "
+            f"{', '.join(known)}, and no {', '.join(missing)} (its bands are {', '.join(names)}). "
+            f"Name or choose them: da.assign_coords({band_dim}=[...])."
+        )
     elif da.sizes[band_dim] != len(wanted):
         raise InputError(
             f"model {spec.name!r} takes {len(wanted)} bands ({', '.join(wanted)}); the array has "
             f"{da.sizes[band_dim]} along {band_dim!r}. Choose them: da.isel({band_dim}=[...])."
         )
+    for band in spec.raster_inputs:
+        check_units(da, band, spec)
     indices = tuple(spec.inputs.index(band) for band in spec.raster_inputs)
     matched = _ordered(da, indices, 1, None, band_dim)
     return [matched], band_dim
@@ -157,7 +235,8 @@ def _band_names(da: xr.DataArray, band_dim: Hashable) -> list[str]:
     if band_dim in da.coords and da[band_dim].dtype.kind in "UOT":
         return [str(name) for name in da[band_dim].values]
     long_name = da.attrs.get("long_name", ())
-    return list(map(str, long_name)) if isinstance(long_name, tuple | list) else []
+    named = isinstance(long_name, tuple | list) and len(long_name) == da.sizes[band_dim]
+    return list(map(str, long_name)) if named else []
 
 
 def _ordered(
@@ -190,7 +269,7 @@ def _check_fits(other: MatchedInput, base: Grid) -> None:
     if not found.matches(wanted):
         raise GridError(
             f"{other.array.name!r} is on another grid than the first input: {found.describe()}; "
-            f"expected {wanted.describe()}. Match it first: other.rio.reproject_match(first)."
+            f"expected {wanted.describe()}. Match it first: xdemsr.match_grid(other, first)."
         )
 
 

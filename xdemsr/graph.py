@@ -39,7 +39,8 @@ class WindowTask(Protocol):
     def reading(self, core: Window) -> Window:
         """Base pixels needed to answer ``core`` (answer's pixels), inside the array.
 
-        Rows must depend on rows alone and columns on columns.
+        Rows must depend on rows alone and columns on columns, where :func:`map_windows` is not
+        told otherwise.
         """
         ...
 
@@ -60,11 +61,14 @@ class Source:
     leading : int
         How many of its first dimensions are the answer's own (time, band, ...). What lies between
         them and (y, x) is read whole.
+    whole : bool
+        Read (y, x) whole as well, whatever the window: a small table, not a raster.
     """
 
     array: da.Array
     scale: int
     leading: int
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class Answer:
     leading: int
 
 
-def map_windows(task: WindowTask, sources: Sequence[Source], answer: Answer) -> da.Array:
+def map_windows(
+    task: WindowTask, sources: Sequence[Source], answer: Answer, *, separable: bool = True
+) -> da.Array:
     """Answer every chunk of ``answer`` with ``task``.
 
     Parameters
@@ -89,6 +95,9 @@ def map_windows(task: WindowTask, sources: Sequence[Source], answer: Answer) -> 
     sources : sequence of Source
         Their leading dimensions are the answer's, or absent.
     answer : Answer
+    separable : bool, optional
+        Whether the rows that are read depend on rows alone, and columns on columns. Between rasters
+        in different CRSs they do not.
 
     Returns
     -------
@@ -99,21 +108,49 @@ def map_windows(task: WindowTask, sources: Sequence[Source], answer: Answer) -> 
     name = f"{answer.name}-{tokenize(task, [s.array.name for s in sources], answer.chunks)}"
     tiling = Tiling.from_chunks(*answer.chunks[-2:])
     middle = (0,) * (len(answer.chunks) - answer.leading - 2)
-    rows = [task.reading(tiling[i, 0]).y for i in range(tiling.shape[0])]
-    columns = [task.reading(tiling[0, j]).x for j in range(tiling.shape[1])]
+    reads = _Reads.of(task, tiling, separable)
+    rows, columns = reads.rows, reads.columns
     plans = [_plan(source, rows, columns, answer) for source in sources]
     layer: dict[Any, Task] = {}
     lead_counts = [range(len(chunks)) for chunks in answer.chunks[: answer.leading]]
     for index in product(*lead_counts):
         for i, j in product(range(tiling.shape[0]), range(tiling.shape[1])):
             key = (name, *index, *middle, i, j)
-            read = Window(rows[i], columns[j])
-            pieces, refs = zip(*(plan.pieces(index, i, j) for plan in plans), strict=True)
+            row, column = reads.index(i, j)
+            read = Window(rows[row], columns[column])
+            pieces, refs = zip(*(plan.pieces(index, row, column) for plan in plans), strict=True)
             blocks = [ref for group in refs for ref in group]
             layer[key] = Task(key, _paste_and_answer, task, tiling[i, j], read, pieces, *blocks)
     dependencies: Sequence[Any] = [plan.array for plan in plans]
     graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
     return da.Array(graph, name, chunks=answer.chunks, dtype=answer.dtype)
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """Rows and columns that are read for the windows of an answer.
+
+    Where they depend on each other, every window has a row and a column of its own: ``wide`` is
+    then how many windows lie beside each other, and 0 elsewhere.
+    """
+
+    rows: list[Span]
+    columns: list[Span]
+    wide: int = 0
+
+    @classmethod
+    def of(cls, task: WindowTask, tiling: Tiling, separable: bool) -> _Reads:
+        """What ``task`` reads."""
+        ny, nx = tiling.shape
+        if separable:
+            rows = [task.reading(tiling[i, 0]).y for i in range(ny)]
+            return cls(rows, [task.reading(tiling[0, j]).x for j in range(nx)])
+        reads = [task.reading(tiling[i, j]) for i, j in product(range(ny), range(nx))]
+        return cls([read.y for read in reads], [read.x for read in reads], nx)
+
+    def index(self, i: int, j: int) -> tuple[int, int]:
+        """Which row and which column are read for a window."""
+        return (i * self.wide + j,) * 2 if self.wide else (i, j)
 
 
 @dataclass(frozen=True)
@@ -152,8 +189,12 @@ class _SourcePlan:
         self.middle = [
             _pieces(sizes, [Span(0, sum(sizes))])[0] for sizes in chunks[source.leading : -2]
         ]
-        self.y = _pieces(chunks[-2], [row.padded.refine(source.scale) for row in rows])
-        self.x = _pieces(chunks[-1], [column.padded.refine(source.scale) for column in columns])
+        self.y, self.x = (
+            _pieces(sizes, [Span(0, sum(sizes))]) * len(spans)
+            if source.whole
+            else _pieces(sizes, [span.padded.refine(source.scale) for span in spans])
+            for sizes, spans in zip(chunks[-2:], (rows, columns), strict=True)
+        )
 
     @property
     def most_inputs(self) -> int:
