@@ -100,3 +100,10 @@ def test_precision_has_two_spellings_and_one_meaning() -> None:
 def test_impossible_batches_are_refused(batch_size: object) -> None:
     with pytest.raises(InputError, match="batch_size"):
         Execution(batch_size=batch_size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_bands_have_names_of_their_own(side: str) -> None:
+    """They are found by name: of two that are called alike, one would be taken twice."""
+    with pytest.raises(ModelError, match="red, red are not all different"):
+        spec(**{side: (Band("red", "1"), Band("red", "m"))})

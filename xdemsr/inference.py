@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import dask.array as da
 import numpy as np
 import xarray as xr
 
+from xdemsr.answering import answer_windows
 from xdemsr.bands import Matched, VerticalError, match
 from xdemsr.catalog import ModelLike, find
 from xdemsr.chunking import EAGER_CHUNK, LARGEST_CHUNK, Chunks, spatial_chunks
-from xdemsr.eager import compute_windows
 from xdemsr.errors import GsdWarning, warn
 from xdemsr.execution import Execution
-from xdemsr.graph import Answer, Source, map_windows
+from xdemsr.graph import Answer
 from xdemsr.grid import XarrayObject, not_xarray
+from xdemsr.levels import levelled
 from xdemsr.metadata import label, with_standard_error
-from xdemsr.progress import KEY_PREFIX, watch_dask
+from xdemsr.progress import KEY_PREFIX
 from xdemsr.spec import ModelSpec, whole_scale
 from xdemsr.task import BlockTask
 
@@ -241,17 +242,16 @@ def prepare(
 
 def run(job: Job) -> xr.DataArray:
     """Do a job: build its graph where it is lazy, compute it where it is not."""
-    inputs = job.matched.inputs
-    data: Any
-    if job.lazy:
-        watch_dask()
-        sources = [
-            Source(_as_dask(item.array), item.block.scale, item.block.leading) for item in inputs
-        ]
-        data = map_windows(job.task, sources, job.answer)
-    else:
-        arrays = [(item.array.values, item.block.scale, item.block.leading) for item in inputs]
-        data = compute_windows(job.task, arrays, job.answer)
+    arrays = [
+        (
+            _as_dask(item.array) if job.lazy else item.array.values,
+            item.block.scale,
+            item.block.leading,
+        )
+        for item in job.matched.inputs
+    ]
+    answer = levelled if job.spec.relative else answer_windows
+    data = answer(job.task, arrays, job.answer)
     return label(data, job.matched, job.spec, job.task.execution)
 
 

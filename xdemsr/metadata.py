@@ -50,7 +50,7 @@ def label(data: Any, matched: Matched, spec: ModelSpec, execution: Execution) ->
         dims,
         coords,
         like=first.rename(_name(matched, spec)),
-        attrs={**plain_attrs(first), **provenance(matched, spec, execution)},
+        attrs={**_true_attrs(first, spec, banded), **provenance(matched, spec, execution)},
     )
 
 
@@ -122,11 +122,35 @@ def provenance(matched: Matched, spec: ModelSpec, execution: Execution) -> dict[
     return made_by
 
 
+def band_labels(da: xr.DataArray, dim: Hashable) -> list[Hashable]:
+    """What the elements along a dimension are called: their names, else their labels, if any.
+
+    Names are texts along it; or a list in the attribute ``long_name``, where rioxarray puts those
+    of a file's bands, which it numbers.
+    """
+    labels: list[Hashable] = da[dim].values.tolist() if dim in da.coords else []
+    if labels and isinstance(labels[0], str):
+        return labels
+    said = da.attrs.get("long_name", ())
+    # One description that all bands share names none.
+    named = isinstance(said, tuple | list) and len(set(said)) == len(said) == da.sizes[dim]
+    return list(said) if named else labels
+
+
 def carried(da: xr.DataArray, changed: Set[Hashable | None]) -> dict[Hashable, Any]:
     """Coordinates that do not lie along dimensions that have changed."""
     return {
         name: coord.variable for name, coord in da.coords.items() if not changed & set(coord.dims)
     }
+
+
+def _true_attrs(first: xr.DataArray, spec: ModelSpec, banded: bool) -> dict[str, Any]:
+    """What was said of the input that holds of the answer: not the names of other bands."""
+    attrs = plain_attrs(first)
+    names = attrs.get("long_name")
+    if banded and isinstance(names, tuple | list) and len(names) != len(spec.outputs):
+        del attrs["long_name"]
+    return attrs
 
 
 def _band_coordinate(

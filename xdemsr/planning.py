@@ -14,6 +14,7 @@ from xdemsr.chunking import Chunks
 from xdemsr.execution import Execution
 from xdemsr.grid import XarrayObject
 from xdemsr.inference import Job, prepare
+from xdemsr.levels import surveys
 from xdemsr.spec import Windowed, whole_scale
 from xdemsr.tiles import make_tiling
 
@@ -35,7 +36,8 @@ class Plan:
     chunks : tuple of tuple of int
         Of the answer.
     tiles : int
-        Tiles or windows given to the network, repeated ones included.
+        Tiles or windows given to the network, repeated ones included. Where heights are relative,
+        every window is given once more, to find its level.
     halo_overhead : float
         Input pixels given to the network over input pixels answered.
     tasks : int
@@ -127,21 +129,22 @@ def plan(
     spec = spec.stating_error() if uncertainty else spec
     job = prepare(obj, spec, Execution(ensemble=ensemble), vertical_error, chunks)
     given, count = _network_pixels(job)
+    surveyed, windows, survey_tasks = _survey(job)
     lead = math.prod(job.matched.first.sizes[dim] for dim in job.matched.leading)
     ny, nx = job.matched.grid.shape
     output_shape = tuple(sum(sizes) for sizes in job.answer.chunks)
     chunk_count = math.prod(len(sizes) for sizes in job.answer.chunks)
     turns = 8 if ensemble else 1
-    flops = spec.flops * _answered_pixels(job) * lead * turns
+    flops = spec.flops * (_answered_pixels(job) + surveyed) * lead * turns
     return Plan(
         model=f"{spec.name} (version {spec.version})",
         input_shape=job.matched.first.shape,
         output_shape=output_shape,
         output_bytes=4 * math.prod(output_shape),
         chunks=job.answer.chunks,
-        tiles=count * lead * turns,
-        halo_overhead=given / (ny * nx),
-        tasks=chunk_count if job.lazy else 0,
+        tiles=(count + windows) * lead * turns,
+        halo_overhead=(given + surveyed) / (ny * nx),
+        tasks=chunk_count + survey_tasks * lead if job.lazy else 0,
         flops=flops,
         peak_bytes=_peak_bytes(job, output_shape),
     )
@@ -172,6 +175,15 @@ def _network_pixels(job: Job) -> tuple[int, int]:
 def _answered_pixels(job: Job) -> int:
     y, x = _spans(job)
     return y[2] * x[2]
+
+
+def _survey(job: Job) -> tuple[int, int, int]:
+    """Input pixels, windows and tasks of the pass that finds the levels of relative heights."""
+    if not job.spec.relative:
+        return 0, 0, 0
+    tiling = make_tiling(job.spec, job.matched.grid.shape)
+    pixels = math.prod(sum(span.size for span in spans) for spans in (tiling.y, tiling.x))
+    return pixels, math.prod(tiling.shape), math.prod(map(len, surveys(job.task))) + 1
 
 
 def _peak_bytes(job: Job, output_shape: tuple[int, ...]) -> int:

@@ -6,13 +6,14 @@ pixel does not depend on the window it was asked with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xdemsr.blend import partition_of_unity
+from xdemsr.agreement import SUMS, Blending
 from xdemsr.device import Planes, Runner, resolve_device, resolve_precision
 from xdemsr.execution import Execution
 from xdemsr.loading import load_module
@@ -80,20 +81,72 @@ def predict(
         return np.full(full, np.nan, dtype=np.float32)
     # Not filled first: what no tile answers is void, and masked at the end.
     answer = np.empty(full, dtype=np.float32)
-    device = resolve_device(execution.device)
-    precision = resolve_precision(execution.precision, device, spec)
-    runner = Runner(load_module(spec, device, precision), spec, device, precision, execution)
     canvas = _Canvas(answer, core, spec, shape)
     cutter = _Cutter(spec, shape, read, layers, constants)
     tiles = [tile for tile in canvas.tiling.touching(place) if cutter.has_data(tile[1])]
-    size = runner.batch_size(canvas.tiling[0, 0].padded.shape)
+    for tile, planes in _answers(spec, execution, cutter, tiles):
+        canvas.add(*tile, planes)
+    canvas.mask(~valid, place)
+    return answer
+
+
+def survey(
+    spec: ModelSpec,
+    execution: Execution,
+    shape: tuple[int, int],
+    windows: Window,
+    read: Window,
+    layers: Sequence[Layer],
+    constants: Mapping[int, float],
+) -> NDArray[np.float64]:
+    """Sum up the answers of some windows of a model whose heights are relative.
+
+    Parameters
+    ----------
+    windows : Window
+        Which rows and columns of windows.
+    spec, execution, shape, read, layers, constants
+        As for :func:`predict`.
+
+    Returns
+    -------
+    ndarray, shape (SUMS, rows, columns)
+        As :meth:`xdemsr.agreement.Blending.sums` finds them; zero for windows without data.
+    """
+    blending = Blending.of(spec, shape)
+    cutter = _Cutter(spec, shape, read, layers, constants)
+    sums = np.zeros((SUMS, *windows.shape))
+    rows, columns = (range(span.start, span.stop) for span in (windows.y, windows.x))
+    places = [((i, j), blending.tiling[i, j]) for i, j in product(rows, columns)]
+    tiles = [tile for tile in places if cutter.has_data(tile[1])]
+    for (index, tile), planes in _answers(spec, execution, cutter, tiles):
+        inside = tile.clip(shape)
+        valid = np.zeros(tile.shape, dtype=bool)
+        valid[inside.within(tile)] = layers[0].valid[inside.within(read)]
+        fine = valid.repeat(spec.scale, axis=0).repeat(spec.scale, axis=1)
+        place = index[0] - windows.y.start, index[1] - windows.x.start
+        sums[:, *place] = blending.sums(index, planes[0], fine)
+    return sums
+
+
+#: Which tile, and where it lies.
+_Tile = tuple[tuple[int, int], Window]
+
+
+def _answers(
+    spec: ModelSpec, execution: Execution, cutter: _Cutter, tiles: Sequence[_Tile]
+) -> Iterator[tuple[_Tile, Planes]]:
+    """The network's answer to each tile, batch after batch."""
+    if not tiles:
+        return
+    device = resolve_device(execution.device)
+    precision = resolve_precision(execution.precision, device, spec)
+    runner = Runner(load_module(spec, device, precision), spec, device, precision, execution)
+    size = runner.batch_size(tiles[0][1].padded.shape)
     for start in range(0, len(tiles), size):
         group = tiles[start : start + size]
         answers = runner([cutter.inputs(window) for _, window in group], size)
-        for tile, planes in zip(group, answers, strict=True):
-            canvas.add(*tile, planes)
-    canvas.mask(~valid, place)
-    return answer
+        yield from zip(group, answers, strict=True)
 
 
 class _Cutter:
@@ -163,10 +216,8 @@ class _Canvas:
         self.tiling = make_tiling(spec, shape)
         self.ramps: tuple[Sequence[NDArray[np.float32]], ...] = ()
         if isinstance(spec.context, Windowed):
-            self.ramps = tuple(
-                partition_of_unity(spans, spec.context.overlap, length, spec.scale)
-                for spans, length in zip((self.tiling.y, self.tiling.x), shape, strict=True)
-            )
+            blending = Blending.of(spec, shape)
+            self.ramps = (blending.y, blending.x)
             answer.fill(0.0)
 
     def add(self, index: tuple[int, int], tile: Window, planes: Planes) -> None:

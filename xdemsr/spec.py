@@ -15,7 +15,7 @@ from typing import Any, Literal
 from xdemsr.errors import InputError, ModelError
 
 #: Of the specification's JSON. Raised when an older xdemsr could not read a newer one's.
-_FORMAT = 2
+_FORMAT = 3
 
 Border = Literal["odd", "mirror", "edge"]
 
@@ -134,6 +134,9 @@ class ModelSpec:
         (slopes go on; right for elevation), mirror image about the last pixel, or its value.
     gsd : (float, float) or None
         Smallest and largest ground sampling distance of the input, in metres, in training.
+    relative : bool
+        Whether the answer of each window has a level of its own: heights are relative. A mosaic of
+        windows is then levelled (see ``xdemsr.levels``).
     flops : float
         Floating-point operations per input pixel of a tile, its halo's included.
     scales : mapping of int to float
@@ -157,6 +160,7 @@ class ModelSpec:
     outputs: tuple[Band, ...] = (Band("elevation", "m"),)
     border: Border = "edge"
     gsd: tuple[float, float] | None = None
+    relative: bool = False
     flops: float = 0.0
     scales: Mapping[int, float] = field(default_factory=dict)
     task: str = "super-resolution"
@@ -191,16 +195,34 @@ class ModelSpec:
             )
         if not self.inputs or not self.outputs:
             raise ModelError(f"model {self.name!r} needs at least one input and one output band.")
+        for side in (self.inputs, self.outputs):
+            names = [band.name for band in side]
+            if len(set(names)) < len(names):
+                raise ModelError(
+                    f"model {self.name!r}: bands are found by name, and {', '.join(names)} are not "
+                    "all different."
+                )
         if self.gsd is not None and not (
             isinstance(self.gsd, tuple) and len(self.gsd) == 2 and 0 < self.gsd[0] <= self.gsd[1]
         ):
             raise ModelError(
                 f"model {self.name!r}: gsd must be (smallest, largest) in metres, found {self.gsd}."
             )
+        if self.relative and not self._can_be_levelled:
+            raise ModelError(
+                f"model {self.name!r}: answers that are relative have one output band and windows "
+                f"that overlap, Windowed(size, overlap); found {len(self.outputs)} and "
+                f"{self.context}."
+            )
         if self.border not in ("odd", "mirror", "edge"):
             raise ModelError(
                 f"model {self.name!r}: border {self.border!r} is not 'odd', 'mirror' or 'edge'."
             )
+
+    @property
+    def _can_be_levelled(self) -> bool:
+        overlaps = isinstance(self.context, Windowed) and self.context.overlap > 0
+        return overlaps and len(self.outputs) == 1
 
     @property
     def raster_inputs(self) -> tuple[Band, ...]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from xdemsr.execution import Execution
 from xdemsr.spec import ModelSpec
-from xdemsr.tiles import reading
+from xdemsr.tiles import make_tiling, reading
 from xdemsr.voids import valid_pixels
-from xdemsr.window import Window
+from xdemsr.window import Span, Window
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ class BlockTask:
         """Answer ``core``; blocks hold ``read``, and one element of each leading dimension."""
         from xdemsr.predict import predict
 
-        layers = [
-            _layer(source, block[(0,) * source.leading])
-            for source, block in zip(self.inputs, blocks, strict=True)
-        ]
+        layers = _layers(self.inputs, blocks)
         planes = predict(
             self.spec, self.execution, self.shape, core, read, layers, dict(self.constants)
         )
@@ -103,6 +100,44 @@ class BlockTask:
                 self.banded,
             )
         )
+
+
+@dataclass(frozen=True)
+class SurveyTask:
+    """Sums up the answers of a model whose heights are relative: one pixel stands for one window.
+
+    Attributes
+    ----------
+    block : BlockTask
+        What answers the same array.
+    """
+
+    block: BlockTask
+
+    def reading(self, core: Window) -> Window:
+        """Input pixels needed to answer ``core`` (rows and columns of windows)."""
+        tiling = make_tiling(self.block.spec, self.block.shape)
+        rows, columns = tiling.y[core.slices[0]], tiling.x[core.slices[1]]
+        y, x = (Span(spans[0].start, spans[-1].stop) for spans in (rows, columns))
+        return Window(y, x).clip(self.block.shape)
+
+    def __call__(
+        self, core: Window, read: Window, blocks: Sequence[NDArray[Any]]
+    ) -> NDArray[np.float64]:
+        """Sums of the windows in ``core``, shape (1..., SUMS, rows, columns)."""
+        from xdemsr.predict import survey
+
+        block = self.block
+        layers = _layers(block.inputs, blocks)
+        sums = survey(
+            block.spec, block.execution, block.shape, core, read, layers, dict(block.constants)
+        )
+        return sums.reshape(*(1,) * block.inputs[0].leading, *sums.shape)
+
+
+def _layers(inputs: Sequence[BlockInput], blocks: Sequence[NDArray[Any]]) -> list[Any]:
+    pairs = zip(inputs, blocks, strict=True)
+    return [_layer(source, block[(0,) * source.leading]) for source, block in pairs]
 
 
 def _layer(source: BlockInput, block: NDArray[Any]) -> Any:
