@@ -42,6 +42,10 @@ class EDSR(Network):
         first layer, which makes the network indifferent to a constant height.
     skip : {"bicubic", None}
         Add the interpolated input to the answer; needed with ``centre_radius``.
+    bias : bool
+        Whether convolutions have one. Without, and with ``centre_radius``, the network answers
+        ``a * z + c`` with ``a`` times its answer to ``z``, and ``c``: it does not matter whether
+        reflectances come as shares or as digital numbers.
     norm_after_shuffle : bool
         Batch normalisation after the sub-pixel stages, as on the poster of Galar et al.
 
@@ -74,6 +78,7 @@ class EDSR(Network):
         std: float | Sequence[float] = 1.0,
         centre_radius: int = 0,
         skip: Literal["bicubic"] | None = None,
+        bias: bool = True,
         norm_after_shuffle: bool = False,
     ) -> None:
         super().__init__()
@@ -86,10 +91,10 @@ class EDSR(Network):
             self.register_buffer(name, constants.reshape(1, bands, 1, 1))
         table = torch.from_numpy(bicubic(scale)).to(torch.float32) if skip else None
         self.register_buffer("skip_taps", table, persistent=False)
-        self.head = nn.Conv2d(bands, features, 3, padding=1)
-        body = [_ResidualBlock(features, residual_scale) for _ in range(blocks)]
-        self.body = nn.Sequential(*body, nn.Conv2d(features, features, 3, padding=1))
-        self.tail = _tail(scale, features, bands, tail, norm_after_shuffle)
+        self.head = nn.Conv2d(bands, features, 3, padding=1, bias=bias)
+        body = [_ResidualBlock(features, residual_scale, bias) for _ in range(blocks)]
+        self.body = nn.Sequential(*body, nn.Conv2d(features, features, 3, padding=1, bias=bias))
+        self.tail = _tail(scale, features, bands, tail, norm_after_shuffle, bias)
 
     def forward(self, x: Tensor, *, halo: int = 0) -> Tensor:
         offset = local_mean(x, self.centre_radius) if self.centre_radius else self.mean
@@ -109,10 +114,10 @@ class EDSR(Network):
 
 
 class _ResidualBlock(nn.Module):
-    def __init__(self, features: int, residual_scale: float) -> None:
+    def __init__(self, features: int, residual_scale: float, bias: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(features, features, 3, padding=1)
-        self.second = nn.Conv2d(features, features, 3, padding=1)
+        self.first = nn.Conv2d(features, features, 3, padding=1, bias=bias)
+        self.second = nn.Conv2d(features, features, 3, padding=1, bias=bias)
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,21 +138,23 @@ def icnr_(weight: Tensor, scale: int) -> None:
         weight.copy_(kernel.repeat_interleave(scale**2, dim=0))
 
 
-def _tail(scale: int, features: int, bands: int, kind: str, norm: bool) -> nn.Sequential:
+def _tail(
+    scale: int, features: int, bands: int, kind: str, norm: bool, bias: bool
+) -> nn.Sequential:
     if kind == "direct":
-        layer = nn.Conv2d(features, bands * scale**2, 3, padding=1)
+        layer = nn.Conv2d(features, bands * scale**2, 3, padding=1, bias=bias)
         icnr_(layer.weight, scale)
         return nn.Sequential(layer, nn.PixelShuffle(scale))
     if kind != "stages":
         raise ModelError(f"EDSR tail {kind!r} is not 'stages' or 'direct'.")
     layers: list[nn.Module] = []
     for factor in _factors(scale):
-        grow = nn.Conv2d(features, features * factor**2, 3, padding=1)
+        grow = nn.Conv2d(features, features * factor**2, 3, padding=1, bias=bias)
         icnr_(grow.weight, factor)
         layers += [grow, nn.PixelShuffle(factor)]
     if norm:
         layers.append(nn.BatchNorm2d(features))
-    return nn.Sequential(*layers, nn.Conv2d(features, bands, 3, padding=1))
+    return nn.Sequential(*layers, nn.Conv2d(features, bands, 3, padding=1, bias=bias))
 
 
 def _factors(scale: int) -> list[int]:
