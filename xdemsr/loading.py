@@ -15,11 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xdemsr.catalog import ModelLike, find
 from xdemsr.errors import ModelError
+from xdemsr.foreign import adopt, fill, is_foreign, tensors_for
+from xdemsr.foreign.checkpoint import read
+from xdemsr.foreign.told import Told
 from xdemsr.models import build
 from xdemsr.models.context import verify_context
 from xdemsr.models.network import Network
-from xdemsr.spec import Local, ModelSpec
-from xdemsr.weights import describe, read_tensors, write
+from xdemsr.spec import Local, ModelSpec, Weights
+from xdemsr.weights import describe, is_ours, read_tensors, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,12 +72,13 @@ def load_model(
     Parameters
     ----------
     model : str, Path or ModelSpec
-        A shipped name, an interpolation (say ``scale``), or the path of a ``.safetensors`` file.
+        A shipped name, an interpolation (say ``scale``), the path of a ``.safetensors`` file, or of
+        another project's checkpoint (see :func:`xdemsr.convert`).
     scale : int, optional
         For interpolations.
     spec : ModelSpec, optional
-        What the file is, where it does not say so itself: a bare ``.safetensors`` or a
-        ``.pt``/``.pth`` state dict.
+        What the file is, where it does not say so itself and is not recognised: a bare
+        ``.safetensors``, or a ``.pt``/``.pth``/``.ckpt`` with a state dict in it.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def load_model(
     ModelError
         If there is no such model, its tensors do not fit, or its declared context is false.
     WeightsError
-        If the file is of a kind that could run code.
+        If the file is of a kind that could run code, or is not recognised.
 
     Examples
     --------
@@ -93,6 +97,10 @@ def load_model(
     >>> xdemsr.load_model("histospline", scale=4).spec.context
     Local(halo=12, multiple_of=1, tile=256)
     """
+    if spec is None and isinstance(model, str | Path) and is_foreign(str(model)):
+        weights = describe(str(model))
+        found, module = adopt(weights, Told())
+        return Model(find(replace(found, weights=weights), scale), module)
     if spec is None:
         spec = find(model, scale)
     elif isinstance(model, str | Path):
@@ -151,7 +159,7 @@ def save_model(
             "save_model of a bare network needs its specification: spec=ModelSpec(...)."
         )
     tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
-    twin = _fill(build(spec), tensors, spec)
+    twin = fill(build(spec), tensors, spec)
     verify_context(module, spec)
     spec = replace(spec, flops=_compared(module, twin, spec))
     if spec.scales:
@@ -198,7 +206,7 @@ def _compared(module: nn.Module, twin: nn.Module, spec: ModelSpec) -> float:
 
 def _operations(twin: nn.Module, spec: ModelSpec, scale: int) -> float:
     """Operations per input pixel at one of the scales that a network serves."""
-    other = _fill(build(spec.at(scale)), twin.state_dict(), spec)
+    other = fill(build(spec.at(scale)), twin.state_dict(), spec)
     return _compared(other, other, replace(spec, scale=scale))
 
 
@@ -237,7 +245,7 @@ def _own_copy(module: nn.Module) -> nn.Module:
 def _build(spec: ModelSpec) -> nn.Module:
     module = build(spec)
     if spec.weights is not None:
-        _fill(module, read_tensors(spec.weights), spec)
+        fill(module, _tensors(spec.weights, spec, module), spec)
         if not spec.weights.shipped:
             verify_context(module, spec)
     elif module.state_dict():
@@ -248,12 +256,7 @@ def _build(spec: ModelSpec) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def _fill(module: nn.Module, tensors: dict[str, Tensor], spec: ModelSpec) -> nn.Module:
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelError(
-            f"the tensors of model {spec.name!r} do not fit {spec.architecture!r} with options "
-            f"{dict(spec.options)}: {error}"
-        ) from error
-    return module
+def _tensors(weights: Weights, spec: ModelSpec, module: nn.Module) -> dict[str, Tensor]:
+    if is_ours(weights.location):
+        return read_tensors(weights)
+    return tensors_for(read(weights), spec, module)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 HEADER_KEY = "xdemsr"
 _LARGEST_HEADER = 100_000_000
-_TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+
+#: Endings of files that other projects write, beside bare safetensors.
+FOREIGN = (".pt", ".pth", ".ckpt", ".bin", ".pt2", ".onnx")
 
 
 def read_spec(path: str | Path) -> ModelSpec:
@@ -40,8 +43,9 @@ def read_spec(path: str | Path) -> ModelSpec:
     metadata = _read_header(local).get("__metadata__", {})
     if HEADER_KEY not in metadata:
         raise WeightsError(
-            f"{local.name} is a safetensors file without a specification of xdemsr. Say what it "
-            "is: xdemsr.load_model(path, spec=xdemsr.ModelSpec(...)), then xdemsr.save_model."
+            f"{local.name} is a safetensors file without a specification of xdemsr. Give it one: "
+            "xdemsr.convert(path, out), which recognises networks of other projects and takes "
+            "spec=xdemsr.ModelSpec(...) for the rest."
         )
     spec = ModelSpec.from_json(metadata[HEADER_KEY])
     return replace(spec, weights=describe(location))
@@ -55,13 +59,25 @@ def describe(location: str) -> Weights:
     return Weights(stored, _sha256(str(local), stat.st_mtime_ns, stat.st_size), stat.st_size)
 
 
-def read_tensors(weights: Weights) -> dict[str, Tensor]:
-    """All tensors of a weights file, on the CPU, after its sha256 was checked.
+def is_ours(location: str) -> bool:
+    """Whether this is a safetensors file with a specification in its header.
 
     Raises
     ------
     WeightsError
-        If the file has changed, or is of a kind that could run code.
+        If it is called a safetensors file and is none, or there is no such file.
+    """
+    local = resolve(location)
+    return local.suffix not in FOREIGN and HEADER_KEY in _read_header(local).get("__metadata__", {})
+
+
+def checked(weights: Weights) -> Path:
+    """The local file, after its sha256 was checked.
+
+    Raises
+    ------
+    WeightsError
+        If the file has changed.
     """
     local = resolve(weights.location)
     found = describe(weights.location)
@@ -70,12 +86,45 @@ def read_tensors(weights: Weights) -> dict[str, Tensor]:
             f"{local.name} is not the file it was: its sha256 is {found.sha256[:12]}..., expected "
             f"{weights.sha256[:12]}.... Restore the file, or start the computation anew."
         )
-    if local.suffix in _TORCH_SUFFIXES:
-        return _read_torch(local)
+    return local
+
+
+def read_tensors(weights: Weights) -> dict[str, Tensor]:
+    """All tensors of a weights file, on the CPU, after its sha256 was checked.
+
+    Raises
+    ------
+    WeightsError
+        If the file has changed, holds more than names and tensors, or could run code.
+    """
+    local = checked(weights)
+    if local.suffix in FOREIGN:
+        return _plain(read_torch(local), local)
     _read_header(local)
     from safetensors.torch import load_file
 
     return load_file(local)
+
+
+def read_torch(path: Path) -> object:
+    """What a PyTorch file holds, through the unpickler that calls nothing but tensors' makers.
+
+    Raises
+    ------
+    WeightsError
+        If it holds anything else, or is a program.
+    """
+    import torch
+
+    _refuse_programs(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # The restricted unpickler meets what it does not know with errors of many kinds.
+        raise WeightsError(
+            f"{path.name} holds more than plain tensors, and opening it could run code. Save its "
+            f"state dict alone: torch.save(model.state_dict(), ...). ({error})"
+        ) from error
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> ModelSpec:
@@ -140,21 +189,13 @@ def _read_header(path: Path) -> dict[str, Any]:
 def _refused(path: Path) -> WeightsError:
     return WeightsError(
         f"{path.name} is not a safetensors file. xdemsr opens nothing that could run code: use "
-        ".safetensors, or a PyTorch file of plain tensors: xdemsr.load_model(path, spec=...)."
+        ".safetensors; xdemsr.convert makes one of a PyTorch file of plain tensors, or of ONNX."
     )
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _plain(content: object, path: Path) -> dict[str, Tensor]:
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # The restricted unpickler meets what it does not know with errors of many kinds.
-        raise WeightsError(
-            f"{path.name} holds more than plain tensors, and opening it could run code. Save its "
-            f"state dict alone: torch.save(model.state_dict(), ...). ({error})"
-        ) from error
     if not isinstance(content, dict) or not all(
         isinstance(value, torch.Tensor) for value in content.values()
     ):
@@ -163,6 +204,33 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             "model.state_dict() alone."
         )
     return content
+
+
+#: Part of torch.export's archives before torch 2.7 or so.
+_OLDER_EXPORT = "serialized_exported_program.json"
+
+
+def _refuse_programs(path: Path) -> None:
+    """Refuse TorchScript and torch.export: archives that hold more than tensors, by their parts."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return
+    parts = {tuple(name.split("/")[1:]) for name in names}
+    exported = any(part[:1] == ("models",) for part in parts) or ("archive_format",) in parts
+    if exported or _OLDER_EXPORT in names:
+        raise WeightsError(
+            f"{path.name} is a torch.export program, and torch unpickles whatever such a file "
+            "holds. Where you trust it, load it yourself: "
+            f"xdemsr.convert(torch.export.load({path.name!r}), out)."
+        )
+    if any(part[:1] == ("code",) for part in parts):
+        raise WeightsError(
+            f"{path.name} is a TorchScript program, which may read and write files when it runs. "
+            "Where you trust it, load it with torch yourself and export it with torch.onnx.export, "
+            "or save its state dict; xdemsr.convert takes either."
+        )
 
 
 @lru_cache(maxsize=64)

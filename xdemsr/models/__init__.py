@@ -21,6 +21,11 @@ ARCHITECTURES = {
     "dsrcnn": "xdemsr.models.dsrcnn:DSRCNN",
     "dpgn": "xdemsr.models.dpgn:DPGN",
     "dsrgan": "xdemsr.models.dsrgan:DSRGAN",
+    "pix2pix": "xdemsr.models.pix2pix:Pix2Pix",
+    "resdepth": "xdemsr.models.resdepth:ResDepth",
+    "deepdem": "xdemsr.models.deepdem:DeepDEM",
+    "spandrel": "xdemsr.foreign.spandrel:SpandrelNetwork",
+    "onnx": "xdemsr.foreign.onnx:OnnxNetwork",
 }
 
 
