@@ -139,20 +139,20 @@ def _resolve(model: ModelLike | None, scale: int | None) -> ModelSpec:
     near = difflib.get_close_matches(model, known, n=3, cutoff=0.4) or known
     raise ModelError(
         f"no model is called {model!r}. Nearest: {', '.join(near)}. A file of your own is given by "
-        "its path, ending in .safetensors; a PyTorch file needs load_model(path, spec=...) first."
+        "its path, ending in .safetensors; of another project's checkpoint make one first: "
+        "xdemsr.convert(path, out)."
     )
 
 
 def _default(scale: int | None) -> ModelSpec:
-    for spec in shipped_models().values():
-        if spec.architecture == "terrain" and spec.scale == scale:
-            return spec
+    terrain = {s.scale: s for s in shipped_models().values() if s.architecture == "terrain"}
+    if scale in terrain:
+        return terrain[scale]
     if scale is None:
         raise ModelError("say the scale, or name a model that has one.")
-    scales = sorted(spec.scale for spec in shipped_models().values())
     raise ModelError(
         f"no trained terrain model of scale {scale} is shipped (there is one for "
-        f"{', '.join(map(str, scales))}). Name an interpolation, for instance "
+        f"{', '.join(map(str, sorted(terrain)))}). Name an interpolation, for instance "
         "model='histospline', or a model of your own."
     )
 
