@@ -115,3 +115,65 @@ def test_variables_are_chosen(tmp_path: Path, dem: xr.DataArray) -> None:
     run("degrade", tmp_path / "s.zarr", tmp_path / "d.tif", "--variable", "a", "--scale", "4")
     said = run("evaluate", tmp_path / "s.zarr", tmp_path / "s.zarr", "--variable", "b")
     assert "rmse" in said
+
+
+def test_refine(tmp_path: Path, dem: xr.DataArray) -> None:
+    from xdemsr.models.resdepth import ResDepth
+
+    bands = ["dsm", "red", "green", "blue"]
+    options = {"bands": bands, "depth": 1, "features": 4, "centre_radius": 2}
+    network = ResDepth(**options)
+    spec = xdemsr.ModelSpec(
+        name="small", architecture="resdepth", scale=1, options=options, border="odd",
+        context=xdemsr.Local(network.radius, network.stride), task="refinement",
+        inputs=tuple(xdemsr.Band(name) for name in bands), outputs=(xdemsr.Band("dtm"),),
+    )  # fmt: skip
+    model = tmp_path / "small.safetensors"
+    xdemsr.save_model(network, model, spec)
+    rgb = xr.concat([dem * 0 + k for k in (30, 60, 90)], "band").fillna(0).astype("uint8")
+    dsm, colour = write(dem, tmp_path / "dsm.tif"), write(rgb, tmp_path / "rgb.tif")
+    said = run("refine", dsm, tmp_path / "dtm.zarr", "--model", model, "--guide", f"rgb={colour}")
+    assert "dtm.zarr" in said
+    expected = xdemsr.refine(dem, model, guides={"rgb": rgb.assign_coords(band=bands[1:])})
+    np.testing.assert_array_equal(xdemsr.open(tmp_path / "dtm.zarr").values, expected.values)
+    said = run("refine", dsm, tmp_path / "no.zarr", "--model", model, "--guide", "rgb", fails=True)
+    assert "'rgb' is not NAME=VALUE" in said
+
+
+def test_elevation_and_imagery(tmp_path: Path, dem: xr.DataArray) -> None:
+    from xdemsr.models.pix2pix import Pix2Pix
+
+    colours = ["red", "green", "blue"]
+    models = {}
+    for task, bands, outputs in (
+        ("elevation", colours, ["elevation"]),
+        ("imagery", ["elevation"], colours),
+    ):
+        options = {"bands": bands, "outputs": outputs, "features": 4, "depth": 3}
+        spec = xdemsr.ModelSpec(
+            name=task, architecture="pix2pix", scale=1, options=options, task=task,
+            context=xdemsr.Windowed(16, 8), relative=task == "elevation",
+            inputs=tuple(map(xdemsr.Band, bands)), outputs=tuple(map(xdemsr.Band, outputs)),
+        )  # fmt: skip
+        models[task] = tmp_path / f"{task}.safetensors"
+        xdemsr.save_model(Pix2Pix(**options).eval(), models[task], spec)
+    source = write(dem.fillna(0), tmp_path / "dem.tif")
+    run("imagery", source, tmp_path / "image.tif", "--model", models["imagery"])
+    assert xdemsr.open(tmp_path / "image.tif").shape == (3, *dem.shape)
+    run("elevation", tmp_path / "image.tif", tmp_path / "e.zarr", "--model", models["elevation"])
+    assert xdemsr.open(tmp_path / "e.zarr").attrs["xdemsr_heights"] == "relative"
+    coarse = write(dem.fillna(0).demsr.degrade(4), tmp_path / "coarse.tif")
+    run("elevation", tmp_path / "image.tif", tmp_path / "a.zarr", "--model", models["elevation"],
+        "--anchor", coarse)  # fmt: skip
+    assert xdemsr.open(tmp_path / "a.zarr").attrs["xdemsr_heights"] == "anchored"
+
+
+def test_convert(tmp_path: Path) -> None:
+    import torch
+    from checkpoints import AuthorsEDSR
+
+    torch.save(AuthorsEDSR(scale=2, blocks=1).state_dict(), tmp_path / "net.pt")
+    said = run("convert", tmp_path / "net.pt", tmp_path / "net.safetensors", "--name", "theirs")
+    assert "theirs, x2, Local(halo=" in said
+    image = xr.DataArray(np.zeros((3, 12, 17), "float32"), dims=("band", "y", "x"))
+    assert image.demsr.upscale(2, tmp_path / "net.safetensors").shape == (3, 24, 34)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+import zarr
+from affine import Affine
 
 import xdemsr
 from xdemsr.errors import GridError, InputError
@@ -235,3 +238,54 @@ def test_writing_leaves_the_array_alone(tmp_path: Path, dem: xr.DataArray) -> No
 def test_masks_are_written(tmp_path: Path, dem: xr.DataArray) -> None:
     found = xdemsr.open(xdemsr.write_cog(dem > 1200, tmp_path / "a.tif"))
     np.testing.assert_array_equal(found.values, (dem > 1200).values)
+
+
+def test_bands_are_written_with_their_names(tmp_path: Path, dem: xr.DataArray) -> None:
+    names = ["red", "green", "nir"]
+    bands = xr.concat([dem, 2 * dem, 3 * dem], "band").assign_coords(band=names)
+    found = xdemsr.open(xdemsr.write_cog(bands.chunk(y=20), tmp_path / "bands.tif"))
+    np.testing.assert_array_equal(found.values, bands.values)
+    assert found.attrs["long_name"] == tuple(names)
+    with rasterio.open(tmp_path / "bands.tif") as file:
+        assert file.descriptions == tuple(names)
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+
+
+def test_the_fourth_band_is_no_opacity(tmp_path: Path) -> None:
+    """GDAL takes four bands of 8 bits for colours and opacity, and averages overviews by it."""
+    names = ["red", "green", "blue", "nir"]
+    values = np.full((4, 700, 900), 40, np.uint8)
+    values[3] = 0
+    image = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": names})
+    placed = image.rio.write_crs("EPSG:32611").rio.write_transform(Affine(10, 0, 5e5, 0, -10, 4e6))
+    with rasterio.open(xdemsr.write_cog(placed, tmp_path / "a.tif")) as file:
+        assert [found.name for found in file.colorinterp] == ["red", "green", "blue", "undefined"]
+        assert (file.read(1, out_shape=(350, 450)) == 40).all()
+    said = placed.assign_coords(band=[*names[:3], "alpha"])
+    with rasterio.open(xdemsr.write_cog(said, tmp_path / "b.tif")) as file:
+        assert file.colorinterp[3].name == "alpha"
+
+
+def test_a_band_that_was_chosen_is_written(tmp_path: Path, dem: xr.DataArray) -> None:
+    bands = xr.concat([dem, 2 * dem, 3 * dem], "band").assign_coords(band=["a", "b", "c"])
+    image = xdemsr.open(xdemsr.write_cog(bands, tmp_path / "bands.tif"))
+    for part in (image[1], image[:2], image[1:2]):
+        found = xdemsr.open(xdemsr.write_cog(part, tmp_path / "part.tif", overwrite=True))
+        np.testing.assert_array_equal(found.values, part.squeeze().values)
+        assert part.attrs["long_name"] == ("a", "b", "c")
+
+
+def test_half_precision_is_written_as_single(tmp_path: Path, dem: xr.DataArray) -> None:
+    half = dem.astype(np.float16)
+    found = xdemsr.open(xdemsr.write_cog(half, tmp_path / "a.tif"))
+    np.testing.assert_array_equal(found.values, half.values.astype(np.float32))
+
+
+def test_names_of_bands_are_stored_as_text(tmp_path: Path, dem: xr.DataArray) -> None:
+    """Without a warning that other readers may not know them; zarr before 3.1 warns on reading."""
+    if tuple(map(int, zarr.__version__.split(".")[:2])) < (3, 1):
+        warnings.filterwarnings("ignore", "The (codec|dtype) .* is currently not part")
+    bands = xr.concat([dem, 2 * dem], "band").assign_coords(band=["red", "nir"])
+    path = xdemsr.write_zarr(bands, tmp_path / "a.zarr")
+    assert xdemsr.open(path).band.values.tolist() == ["red", "nir"]
+    assert bands.band.dtype.kind == "U"

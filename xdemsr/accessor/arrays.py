@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from xdemsr.accessor.common import Accessor
+from xdemsr.accessor.looking import LookingAccessor
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from xdemsr.benchmarking import Protocol
     from xdemsr.catalog import ModelLike
+    from xdemsr.chunking import Chunks
     from xdemsr.coregistration import Method, Shift
     from xdemsr.sensor import Sampling
 
 
 @xr.register_dataarray_accessor("demsr")
-class DataArrayAccessor(Accessor):
+class DataArrayAccessor(LookingAccessor):
     """Trained networks over terrain and imagery of any size: ``da.demsr``."""
 
     def degrade(
@@ -84,6 +85,59 @@ class DataArrayAccessor(Accessor):
             seed=seed,
         )
 
+    def imagery(
+        self,
+        model: ModelLike,
+        *,
+        ensemble: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | str = "auto",
+        chunks: Chunks = "auto",
+    ) -> xr.DataArray:
+        """Imagery that the terrain may have, from its elevations.
+
+        Parameters
+        ----------
+        model : str, Path, ModelSpec or Model
+            Takes one band of elevations.
+        ensemble : bool, optional
+            Average the answers to the eight flips and rotations; eight times the work.
+        device, precision : str, optional
+            ``"auto"``, or ``"cpu"``, ``"cuda"``, ...; and ``"fp32"``, ``"bf16"`` or ``"fp16"`` of
+            the network's trunk.
+        batch_size : int or "auto", optional
+            Tiles given to a GPU at once.
+        chunks : int, (int, int) or "auto", optional
+            Size of the answer's chunks (ny, nx), in its own pixels.
+
+        Returns
+        -------
+        DataArray, dims (..., band, y, x), float32
+            The model's bands, by name; void where the elevations are. Lazy where the input is.
+
+        See Also
+        --------
+        xdemsr.imagery : The same as a function; says what is raised, and an example.
+
+        Examples
+        --------
+        >>> import xdemsr
+        >>> dem = xdemsr.synthetic.terrain((24, 32))
+        >>> dem.demsr.imagery("my-model.safetensors")  # doctest: +SKIP
+        """
+        from xdemsr.imaging import imagery
+
+        return imagery(
+            self._obj,
+            model,
+            ensemble=ensemble,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            chunks=chunks,
+        )
+
     def coregister(self, reference: xr.DataArray, *, method: Method = "slope") -> Shift:
         """Find how far the raster lies from where a fine one says it belongs.
 
@@ -122,17 +176,20 @@ class DataArrayAccessor(Accessor):
         *,
         standard_error: xr.DataArray | None = None,
         tile: int | None = None,
+        data_range: float | None = None,
     ) -> pd.Series:
         """Compare with the truth, on the same grid.
 
         Parameters
         ----------
-        reference : DataArray, dims (y, x)
+        reference : DataArray, dims (y, x) or (band, y, x)
             Pixels void in either are left out.
         standard_error : DataArray, dims (y, x), optional
             Of the raster, as a model predicts it: adds ``within_1se`` and ``within_2se``.
         tile : int, optional
             Size in pixels of square tiles that were made apart from each other.
+        data_range : float, optional
+            What ``psnr`` and ``ssim`` take for the range of values; the reference's by default.
 
         Returns
         -------
@@ -154,7 +211,13 @@ class DataArrayAccessor(Accessor):
         """
         from xdemsr.metrics import evaluate
 
-        return evaluate(self._obj, reference, standard_error=standard_error, tile=tile)
+        return evaluate(
+            self._obj,
+            reference,
+            standard_error=standard_error,
+            tile=tile,
+            data_range=data_range,
+        )
 
     def benchmark(
         self,
@@ -225,58 +288,3 @@ class DataArrayAccessor(Accessor):
             device=device,
             precision=precision,
         )
-
-    def hillshade(
-        self, *, azimuth: float = 315.0, altitude: float = 45.0, exaggeration: float = 1.0
-    ) -> xr.DataArray:
-        """Brightness of the terrain under a distant light.
-
-        Parameters
-        ----------
-        azimuth : float, optional
-            Where the light comes from, in degrees clockwise from north.
-        altitude : float, optional
-            Height of the light above the horizon, in degrees.
-        exaggeration : float, optional
-            Factor on the elevations.
-
-        Returns
-        -------
-        DataArray, dims (..., y, x), float32
-            0 (dark) to 1 (facing the light). Lazy where the input is.
-
-        See Also
-        --------
-        xdemsr.hillshade : The same as a function.
-
-        Examples
-        --------
-        >>> import xdemsr
-        >>> xdemsr.synthetic.terrain((24, 32)).demsr.hillshade().name
-        'hillshade'
-        """
-        from xdemsr.relief import hillshade
-
-        return hillshade(self._obj, azimuth=azimuth, altitude=altitude, exaggeration=exaggeration)
-
-    def slope(self) -> xr.DataArray:
-        """Steepest slope in degrees.
-
-        Returns
-        -------
-        DataArray, dims (..., y, x), float32
-            Lazy where the input is.
-
-        See Also
-        --------
-        xdemsr.slope : The same as a function.
-
-        Examples
-        --------
-        >>> import xdemsr
-        >>> xdemsr.synthetic.terrain((24, 32)).demsr.slope().attrs["units"]
-        'degree'
-        """
-        from xdemsr.relief import slope
-
-        return slope(self._obj)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -144,6 +144,124 @@ class Accessor:
             self._obj,
             model,
             vertical_error=vertical_error,
+            ensemble=ensemble,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            chunks=chunks,
+        )
+
+    def elevation(
+        self,
+        model: ModelLike,
+        *,
+        anchor: xr.DataArray | None = None,
+        ensemble: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | str = "auto",
+        chunks: Chunks = "auto",
+    ) -> xr.DataArray:
+        """Elevations from imagery: relative, or absolute where a coarse DEM anchors them.
+
+        Parameters
+        ----------
+        model : str, Path, ModelSpec or Model
+            Its bands are found by name: variables of a dataset, or the array's band dimension.
+        anchor : DataArray, dims (y, x), optional
+            A coarser DEM in the same CRS, whose means the answer has.
+        ensemble : bool, optional
+            Average the answers to the eight flips and rotations; eight times the work.
+        device, precision : str, optional
+            ``"auto"``, or ``"cpu"``, ``"cuda"``, ...; and ``"fp32"``, ``"bf16"`` or ``"fp16"`` of
+            the network's trunk.
+        batch_size : int or "auto", optional
+            Tiles given to a GPU at once.
+        chunks : int, (int, int) or "auto", optional
+            Size of the answer's chunks (ny, nx), in its own pixels.
+
+        Returns
+        -------
+        DataArray, dims (..., y, x), float32
+            Lazy where the input is. Relative heights have a mean of zero over each part that voids
+            leave connected.
+
+        See Also
+        --------
+        xdemsr.elevation : The same as a function; says how, what is raised, and an example.
+
+        Examples
+        --------
+        >>> import xdemsr
+        >>> image = xdemsr.synthetic.terrain((24, 32)).expand_dims(band=["red", "green", "blue"])
+        >>> image.demsr.elevation("my-model.safetensors")  # doctest: +SKIP
+        """
+        from xdemsr.imaging import elevation
+
+        return elevation(
+            self._obj,
+            model,
+            anchor=anchor,
+            ensemble=ensemble,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            chunks=chunks,
+        )
+
+    def refine(
+        self,
+        model: ModelLike | None = None,
+        *,
+        guides: Mapping[str, xr.DataArray] | None = None,
+        ensemble: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | str = "auto",
+        chunks: Chunks = "auto",
+    ) -> xr.DataArray:
+        """Refine a surface model with the images beside it: less noise, or bare earth.
+
+        The surface model is the array, or the dataset's variable ``dsm``.
+
+        Parameters
+        ----------
+        model : str, Path, ModelSpec or Model, optional
+            The shipped refinement model that takes most of what there is, by default.
+        guides : mapping of str to DataArray, optional
+            On any grid, resolution and CRS, by name, beside the dataset's own variables.
+        ensemble : bool, optional
+            Average the answers to the eight flips and rotations; eight times the work.
+        device, precision : str, optional
+            ``"auto"``, or ``"cpu"``, ``"cuda"``, ...; and ``"fp32"``, ``"bf16"`` or ``"fp16"`` of
+            the network's trunk.
+        batch_size : int or "auto", optional
+            Tiles given to a GPU at once.
+        chunks : int, (int, int) or "auto", optional
+            Size of the answer's chunks (ny, nx).
+
+        Returns
+        -------
+        DataArray, dims (..., y, x), float32
+            On the surface model's grid, void where it is. Lazy where an input is.
+
+        See Also
+        --------
+        xdemsr.refine : The same as a function; says how bands are found, and what is raised.
+
+        Examples
+        --------
+        >>> import xdemsr
+        >>> ds = xdemsr.synthetic.terrain((24, 32)).to_dataset(name="dsm")
+        >>> ds.demsr.refine(xdemsr.load_model("nearest", scale=1)).shape
+        (24, 32)
+        """
+        from xdemsr.refining import refine
+
+        return refine(
+            self._obj,
+            model,
+            guides=guides,
             ensemble=ensemble,
             device=device,
             precision=precision,
