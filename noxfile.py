@@ -56,6 +56,20 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def unets(session: nox.Session) -> None:
+    """Run the tests that need segmentation-models-pytorch, beside the registry's own torch."""
+    session.install("-e", ".[tests,unets]")
+    session.run("pytest", "-m", "unets", *session.posargs)
+
+
+@nox.session(default=False)
+def foreign(session: nox.Session) -> None:
+    """Run the tests that need spandrel, and so a torch that torchvision was built for."""
+    session.install("-e", ".[tests,spandrel]")
+    session.run("pytest", "tests/test_foreign.py", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time the library beside what a user would write without it."""
     session.install("-e", ".[tests]", *group("bench"))

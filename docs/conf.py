@@ -28,9 +28,14 @@ _PAGES = (
     "index",
     "accuracy",
     "architecture",
+    "checkpoints",
     "conventions",
     "how_it_works",
+    "imagery",
     "performance",
+    "protocols",
+    "refinement",
+    "sentinel2",
     "training",
 )
 html_sidebars: dict[str, list[str]] = {page: [] for page in (*_PAGES, "models/*")}
