@@ -244,3 +244,29 @@ def test_bands_go_by_name_where_they_have_names() -> None:
     )
     with pytest.raises(xdemsr.InputError, match=r"has red, green, blue, and no nir"):
         image.assign_coords(band=["red", "green", "blue", "swir"]).demsr.upscale(2, "s2-x2")
+
+
+@pytest.mark.parametrize("size", [97, (61, 300)])
+def test_bare_earth_does_not_depend_on_chunks(size: int | tuple[int, int]) -> None:
+    dsm = xdemsr.synthetic.terrain((290, 310), gsd=1.0, relief=30.0)
+    dsm[40:60, 50:90] += 9.0
+    dsm[100:110, 280:] = np.nan
+    shades = np.random.default_rng(0).integers(0, 255, (3, 290, 310), dtype="uint8")
+    rgb = xr.DataArray(shades, dims=("band", "y", "x"), coords={"y": dsm.y, "x": dsm.x})
+    rgb = rgb.assign_coords(band=["red", "green", "blue"], spatial_ref=dsm.spatial_ref)
+    expected = xdemsr.refine(dsm, guides={"rgb": rgb})
+    chunks = dict(zip("yx", (size, size) if isinstance(size, int) else size, strict=True))
+    found = xdemsr.refine(dsm.chunk(chunks), guides={"rgb": rgb.chunk(chunks)}, chunks=(111, 87))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(expected.isnull(), dsm.isnull())
+
+
+@pytest.mark.parametrize("size", [33, (17, 140)])
+def test_images_do_not_depend_on_chunks(size: int | tuple[int, int]) -> None:
+    heights = jacksboro().values[:150, :170].astype("float32")
+    image = xr.DataArray(np.stack([heights + 50 * k for k in range(4)]), dims=("band", "y", "x"))
+    image[:, 20:25, 30:40] = np.nan
+    expected = image.demsr.upscale(2, "s2-x2")
+    chunks = dict(zip("yx", (size, size) if isinstance(size, int) else size, strict=True))
+    found = image.chunk({**chunks, "band": 1}).demsr.upscale(2, "s2-x2", chunks=(77, 131))
+    np.testing.assert_array_equal(found, expected)

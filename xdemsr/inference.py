@@ -262,7 +262,9 @@ def _lay_out(matched: Matched, spec: ModelSpec, chunks: Chunks, lazy: bool, band
     # A chunk holds one element of each leading dimension, whatever the source's chunks.
     leading = [(1,) * size for size in sizes]
     largest = LARGEST_CHUNK if lazy else EAGER_CHUNK
-    spatial = spatial_chunks(chunks, spec, matched.grid.shape, 4 * len(spec.outputs), largest)
+    # Where pixels are hardly divided, what a chunk reads weighs as much as what it holds.
+    pixel_bytes = 4 * len(spec.outputs) + 4 * len(spec.raster_inputs) // spec.scale**2
+    spatial = spatial_chunks(chunks, spec, matched.grid.shape, pixel_bytes, largest)
     name = f"{KEY_PREFIX}{spec.name}"
     return Answer(name, (*leading, *bands, *spatial), np.float32, len(leading))
 

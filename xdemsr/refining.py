@@ -167,6 +167,13 @@ def _fits(spec: ModelSpec, names: Collection[str]) -> bool:
     return there.issuperset(needed_names(spec, there))
 
 
+def _laid_on(surface: xr.DataArray, guide: xr.DataArray) -> xr.DataArray:
+    """The guide on the surface model's grid; as it is, where it lies there already."""
+    own, other = grid.of(surface), grid.of(guide)
+    alike = (own.y_dim, own.x_dim) == (other.y_dim, other.x_dim) and other.matches(own)
+    return guide if alike else match_grid(guide, surface)
+
+
 def _first_guess(surface: xr.DataArray) -> xr.DataArray:
     """What a filter takes for the ground; coarse pixels, of which models warn, widen its window."""
     return ground_filter(surface, window=max(_WINDOW, 3 * min(grid.of(surface).metres())))
@@ -195,7 +202,7 @@ def _gathered(ds: xr.Dataset, given: Mapping[str, xr.DataArray], spec: ModelSpec
         )
     needed = needed_names(spec, names)
     matched = {
-        name: match_grid(plane, planes[first]).variable
+        name: _laid_on(planes[first], plane).variable
         for name, plane in given.items()
         if name in needed
     }
