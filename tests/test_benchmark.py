@@ -186,3 +186,10 @@ def test_the_study_runs(
     assert set(found["model"]) == {"bicubic", "spline", "histospline"}
     assert set(found["tile"]) == {"whole", "25"}
     assert (tmp_path / "out" / "protocols.png").exists()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_by_default_models_of_elevation_alone_are_compared(scale: int) -> None:
+    table = xdemsr.benchmark(xdemsr.synthetic.terrain((60, 72), gsd=30.0), scale)
+    assert f"terrain-x{scale}" in table.index
+    assert "s2-x2" not in table.index

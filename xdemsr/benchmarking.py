@@ -159,6 +159,8 @@ def _table(rows: dict[str, pd.Series]) -> pd.DataFrame:
 def _all_models(models: Sequence[ModelLike] | None, scale: int) -> list[ModelLike]:
     if models is None:
         chosen: list[ModelLike] = ["nearest", "bilinear", "bicubic", *CLASSICAL]
-        return chosen + [n for n, spec in shipped_models().items() if spec.scale == scale]
+        # Those of imagery take more bands than a DEM has.
+        terrain = {n: s for n, s in shipped_models().items() if len(s.raster_inputs) == 1}
+        return chosen + [name for name, spec in terrain.items() if spec.scale == scale]
     names = {find(model, scale).name for model in models}
     return [*models, *(name for name in CLASSICAL if name not in names)]
