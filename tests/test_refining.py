@@ -386,3 +386,13 @@ def test_coarse_pixels_are_warned_of_not_refused() -> None:
         answer = xdemsr.refine(dsm, guides={"rgb": rgb})
     assert answer.name == "dtm"
     assert answer.notnull().all()
+
+
+def test_a_refinement_can_be_planned() -> None:
+    dsm = xdemsr.synthetic.terrain((300, 350), gsd=1.0).chunk(y=100)
+    bands = {name: xr.zeros_like(dsm) for name in ("red", "green", "blue")}
+    plan = xr.Dataset({"dsm": dsm, **bands}).demsr.plan(model="dtm-from-dsm")
+    assert plan.output_shape == (300, 350)
+    assert plan.flops > 0
+    with pytest.raises(InputError, match="has no red, green, blue"):
+        dsm.demsr.plan(model="dtm-from-dsm")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from html import escape
 
+import xarray as xr
 from dask.system import CPU_COUNT
 
 from xdemsr.bands import VerticalError
@@ -15,6 +16,7 @@ from xdemsr.execution import Execution
 from xdemsr.grid import XarrayObject
 from xdemsr.inference import Job, prepare
 from xdemsr.levels import surveys
+from xdemsr.refining import REFINEMENT, as_dataset, gathered
 from xdemsr.spec import Windowed, whole_scale
 from xdemsr.tiles import make_tiling
 
@@ -108,6 +110,7 @@ def plan(
     Parameters
     ----------
     obj : DataArray or Dataset
+        For refinement, with all guides; what is derived from them is derived.
     scale : int, optional
         As for :func:`xdemsr.upscale`; may be left out where ``model`` has one of its own.
     model : str, Path, ModelSpec or Model, optional
@@ -127,6 +130,8 @@ def plan(
     """
     spec = find(model, None if scale is None else whole_scale(scale))
     spec = spec.stating_error() if uncertainty else spec
+    if spec.task == REFINEMENT and isinstance(obj, xr.DataArray | xr.Dataset):
+        obj = gathered(as_dataset(obj), {}, spec)
     job = prepare(obj, spec, Execution(ensemble=ensemble), vertical_error, chunks)
     given, count = _network_pixels(job)
     surveyed, windows, survey_tasks = _survey(job)

@@ -23,7 +23,8 @@ SURFACE = "dsm"
 _GROUND = "ground"
 #: Of the filter that makes it, in metres.
 _WINDOW = 17.0
-_TASK = "refinement"
+#: What such models call their task.
+REFINEMENT = "refinement"
 
 
 def refine(
@@ -105,7 +106,7 @@ def refine(
     if not isinstance(obj, xr.DataArray | xr.Dataset):
         raise not_xarray(obj)
     given = _planes_of(guides or {})
-    ds = _dataset(obj)
+    ds = as_dataset(obj)
     names = {*named_planes(ds), *given}
     spec = _shipped(names) if model is None else find(model)
     if spec.scale != 1:
@@ -114,11 +115,11 @@ def refine(
             f"it with upscale({spec.scale}, ...)."
         )
     execution = Execution(device, precision, batch_size, ensemble)
-    job = prepare(_gathered(ds, given, spec), spec, execution, "auto", chunks)
+    job = prepare(gathered(ds, given, spec), spec, execution, "auto", chunks)
     return run(job).rename(spec.outputs[0].name)
 
 
-def _dataset(obj: XarrayObject) -> xr.Dataset:
+def as_dataset(obj: XarrayObject) -> xr.Dataset:
     """Variables by name; a bare array is the surface model, or holds named bands."""
     if isinstance(obj, xr.Dataset):
         return obj
@@ -152,7 +153,7 @@ def _planes_of(guides: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
 
 def _shipped(names: Collection[str]) -> ModelSpec:
     """The shipped refinement model that takes most of these bands."""
-    models = [spec for spec in shipped_models().values() if spec.task == _TASK]
+    models = [spec for spec in shipped_models().values() if spec.task == REFINEMENT]
     if not models:
         raise ModelError(
             "no refinement model is shipped. Give one: the path of a .safetensors file, or train "
@@ -183,8 +184,16 @@ def _takes(spec: ModelSpec, name: str) -> bool:
     return any(band.name == name for band in spec.raster_inputs)
 
 
-def _gathered(ds: xr.Dataset, given: Mapping[str, xr.DataArray], spec: ModelSpec) -> xr.Dataset:
-    """The dataset with all that the model takes, on one grid."""
+def gathered(ds: xr.Dataset, given: Mapping[str, xr.DataArray], spec: ModelSpec) -> xr.Dataset:
+    """The dataset with all that a refinement model takes, on one grid.
+
+    Raises
+    ------
+    GridError
+        If a guide does not overlap the surface model.
+    InputError
+        If a band is missing, or the surface model is among the guides.
+    """
     first = spec.raster_inputs[0].name
     planes = named_planes(ds)
     if first not in planes and SURFACE in planes:
