@@ -86,10 +86,11 @@ def review_page(
 
     Examples
     --------
+    >>> import tempfile
     >>> import xdemsr
     >>> high = xdemsr.synthetic.terrain((64, 96))
     >>> patches = xdemsr.patches(high, 16, 2)
-    >>> page = xdemsr.review_page(patches, "review.html")
+    >>> page = xdemsr.review_page(patches, tempfile.mkdtemp() + "/review.html")
     >>> page.stat().st_size > 10_000
     True
     """
@@ -142,14 +143,15 @@ def apply_review(patches: Patches, review: str | Path | Sequence[str | Path]) ->
 
     Examples
     --------
-    >>> import json, re
+    >>> import json, re, tempfile
     >>> import xdemsr
+    >>> folder = tempfile.mkdtemp()
     >>> patches = xdemsr.patches(xdemsr.synthetic.terrain((64, 96)), 16, 2)
-    >>> page = xdemsr.review_page(patches, "review.html").read_text()
+    >>> page = xdemsr.review_page(patches, folder + "/review.html").read_text()
     >>> review = json.loads(re.search('application/json">(.*?)<', page)[1])  # as downloaded
-    >>> with open("review.json", "w") as file:
+    >>> with open(folder + "/review.json", "w") as file:
     ...     json.dump({**review, "rejected": [0, 4]}, file)
-    >>> len(patches), len(xdemsr.apply_review(patches, "review.json"))
+    >>> len(patches), len(xdemsr.apply_review(patches, folder + "/review.json"))
     (6, 4)
     """
     paths = [review] if isinstance(review, str | Path) else list(review)
