@@ -143,7 +143,7 @@ def named_planes(ds: xr.Dataset) -> dict[str, xr.DataArray]:
     planes: dict[str, xr.DataArray] = {}
     for da in rasters.values():
         band_dim = band_dimension(da)
-        for k, name in enumerate(() if band_dim is None else _band_names(da, band_dim)):
+        for k, name in enumerate(() if band_dim is None else band_names(da, band_dim)):
             if name in planes and name not in rasters:
                 raise InputError(
                     f"both {planes[name].name!r} and {da.name!r} hold a band {name!r}. Drop one: "
@@ -208,7 +208,7 @@ def _from_bands(da: xr.DataArray, spec: ModelSpec) -> tuple[list[MatchedInput], 
             f"{tuple(da.dims)} has no band dimension."
         )
     band_dim = fitting[0]
-    names = [name.lower() for name in _band_names(da, band_dim)]
+    names = [name.lower() for name in band_names(da, band_dim)]
     known = [name for name in wanted if name.lower() in names]
     if len(known) == len(wanted):
         da = da.isel({band_dim: [names.index(name.lower()) for name in wanted]})
@@ -231,12 +231,17 @@ def _from_bands(da: xr.DataArray, spec: ModelSpec) -> tuple[list[MatchedInput], 
     return [matched], band_dim
 
 
-def _band_names(da: xr.DataArray, band_dim: Hashable) -> list[str]:
+def band_names(da: xr.DataArray, band_dim: Hashable) -> list[str]:
+    """Names of the elements of a band dimension; none where they have none of their own.
+
+    Texts along it; or a list in the attribute ``long_name``, where rioxarray puts the descriptions
+    of a file's bands, which it numbers. Descriptions that are not all different name nothing.
+    """
     if band_dim in da.coords and da[band_dim].dtype.kind in "UOT":
         return [str(name) for name in da[band_dim].values]
-    long_name = da.attrs.get("long_name", ())
-    named = isinstance(long_name, tuple | list) and len(long_name) == da.sizes[band_dim]
-    return list(map(str, long_name)) if named else []
+    said = da.attrs.get("long_name", ())
+    named = isinstance(said, tuple | list) and len(set(said)) == len(said) == da.sizes[band_dim]
+    return list(map(str, said)) if named else []
 
 
 def _ordered(

@@ -15,7 +15,8 @@ from odc.geo.geobox import GeoBox
 from xdemsr import grid
 from xdemsr.errors import GridError, InputError
 from xdemsr.mapping import map_function
-from xdemsr.overlap import Cells, check_crs, read_overlap
+from xdemsr.nesting import check_crs
+from xdemsr.overlap import Cells, read_overlap
 from xdemsr.resampling import resample
 from xdemsr.spec import whole_scale
 from xdemsr.voids import bridge

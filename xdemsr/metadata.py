@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xdemsr.bands import Matched
+from xdemsr.bands import Matched, band_names
 from xdemsr.execution import Execution
 from xdemsr.grid import XarrayObject
 from xdemsr.spec import STANDARD_ERROR, ModelSpec
@@ -123,18 +123,8 @@ def provenance(matched: Matched, spec: ModelSpec, execution: Execution) -> dict[
 
 
 def band_labels(da: xr.DataArray, dim: Hashable) -> list[Hashable]:
-    """What the elements along a dimension are called: their names, else their labels, if any.
-
-    Names are texts along it; or a list in the attribute ``long_name``, where rioxarray puts those
-    of a file's bands, which it numbers.
-    """
-    labels: list[Hashable] = da[dim].values.tolist() if dim in da.coords else []
-    if labels and isinstance(labels[0], str):
-        return labels
-    said = da.attrs.get("long_name", ())
-    # One description that all bands share names none.
-    named = isinstance(said, tuple | list) and len(set(said)) == len(said) == da.sizes[dim]
-    return list(said) if named else labels
+    """What the elements along a dimension are called: their names, else their labels, if any."""
+    return [*band_names(da, dim)] or (da[dim].values.tolist() if dim in da.coords else [])
 
 
 def carried(da: xr.DataArray, changed: Set[Hashable | None]) -> dict[Hashable, Any]:

@@ -18,6 +18,20 @@ from xdemsr.window import Span, Window
 _BEYOND = 1e-3
 
 
+def check_crs(first: Grid, second: Grid) -> None:
+    """Refuse grids in different CRSs.
+
+    Raises
+    ------
+    GridError
+    """
+    if not grid.same_crs(first.geobox.crs, second.geobox.crs):
+        raise GridError(
+            f"the rasters are in different CRSs: {first.describe()}, and {second.describe()}. "
+            "Reproject the fine one first: da.odc.reproject(crs, resampling='average')."
+        )
+
+
 def shared_pixels(base: Grid, other: Grid) -> Window:
     """The whole pixels of ``base`` that lie on ``other``.
 
@@ -26,16 +40,12 @@ def shared_pixels(base: Grid, other: Grid) -> Window:
     GridError
         If there are none, or the CRSs differ.
     """
-    if not grid.same_crs(base.geobox.crs, other.geobox.crs):
-        raise GridError(
-            f"the images are in different CRSs: {base.describe()}, and {other.describe()}. "
-            "Reproject the fine one first: da.odc.reproject(crs, resampling='average')."
-        )
+    check_crs(base, other)
     own, its = base.geobox.affine, other.geobox.affine
     ny, nx = other.shape
     window = Window(
-        _shared(own.f, own.e, base.shape[0], (its.f, its.f + ny * its.e)),
-        _shared(own.c, own.a, base.shape[1], (its.c, its.c + nx * its.a)),
+        shared_span(own.f, own.e, base.shape[0], (its.f, its.f + ny * its.e)),
+        shared_span(own.c, own.a, base.shape[1], (its.c, its.c + nx * its.a)),
     )
     if min(window.shape) < 1:
         raise GridError(
@@ -64,6 +74,7 @@ def cropped(da: xr.DataArray, window: Window) -> xr.DataArray:
     return part.assign_coords({k: v for k, v in coords.items() if k == base.grid_mapping})
 
 
-def _shared(edge: float, step: float, n: int, ends: tuple[float, float]) -> Span:
+def shared_span(edge: float, step: float, n: int, ends: tuple[float, float]) -> Span:
+    """Pixels of an axis that lie between two places; the size is negative where none do."""
     first, last = sorted((end - edge) / step for end in ends)
     return Span(max(math.ceil(first - _BEYOND), 0), min(math.floor(last + _BEYOND), n))

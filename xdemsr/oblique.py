@@ -99,6 +99,7 @@ class _View:
 
     @classmethod
     def of(cls, scene: Scene, azimuth: float, altitude: float, size: int) -> _View:
+        """The view of a scene from a direction, its longer side ``size`` pixels."""
         north, east = -math.cos(math.radians(azimuth)), -math.sin(math.radians(azimuth))
         sin, cos = math.sin(math.radians(altitude)), math.cos(math.radians(altitude))
         rise, reach = scene.extent

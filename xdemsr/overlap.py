@@ -14,6 +14,7 @@ from xdemsr import grid
 from xdemsr.errors import GridError, InputError
 from xdemsr.grid import Grid
 from xdemsr.mapping import map_function
+from xdemsr.nesting import check_crs, shared_span
 from xdemsr.sensor import block_mean
 from xdemsr.window import Span, Window
 
@@ -29,8 +30,6 @@ _KNOWN, _COVERED = 0.5, 0.9
 _NUDGE = 0.25
 #: A raster may be finer than its reference by this factor: rasters of one resolution differ a bit.
 _FINER = 1.25
-#: A pixel may reach beyond the other raster by so much of itself.
-_BEYOND = 1e-3
 
 
 @dataclass(frozen=True)
@@ -142,15 +141,6 @@ def read_overlap(coarse: xr.DataArray, fine: xr.DataArray, reach: int) -> tuple[
     return _means(coarse, core, 1), Cells.of(heights, *places)
 
 
-def check_crs(first: Grid, second: Grid) -> None:
-    """Refuse grids in different CRSs."""
-    if not grid.same_crs(first.geobox.crs, second.geobox.crs):
-        raise GridError(
-            f"the rasters are in different CRSs: {first.describe()}, and {second.describe()}. "
-            "Reproject the fine one first: da.odc.reproject(crs, resampling='average')."
-        )
-
-
 class _Axis(NamedTuple):
     """Outer edge of the first pixel, pixel size with its sign, and number of pixels."""
 
@@ -166,9 +156,7 @@ def _axes(found: Grid) -> tuple[_Axis, _Axis]:
 
 def _overlap(own: _Axis, other: _Axis) -> Span:
     """Pixels of an axis that lie on another; the size is negative where none do."""
-    ends = [other.edge, other.edge + other.n * other.step]
-    first, last = sorted((end - own.edge) / own.step for end in ends)
-    return Span(max(math.ceil(first - _BEYOND), 0), min(math.floor(last + _BEYOND), own.n))
+    return shared_span(own.edge, own.step, own.n, (other.edge, other.edge + other.n * other.step))
 
 
 def _around(span: Span, own: _Axis, other: _Axis, reach: int) -> Span:

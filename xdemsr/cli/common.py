@@ -10,6 +10,7 @@ import click
 import xarray as xr
 
 import xdemsr
+from xdemsr.bands import band_names
 from xdemsr.catalog import find
 from xdemsr.errors import XdemsrError
 from xdemsr.io import write
@@ -110,10 +111,9 @@ def named(text: str) -> tuple[str, str]:
 def opened(path: str, variable: str | None = None) -> xr.DataArray:
     """A raster whose bands have names: its own, or those of colours where it has none."""
     raster = xdemsr.open(path, variable)
-    if "band" not in raster.dims or raster["band"].dtype.kind in "UOT":
+    if "band" not in raster.dims:
         return raster
-    said = raster.attrs.get("long_name", ())
-    names = list(said) if isinstance(said, tuple | list) else COLOURS.get(raster.sizes["band"])
+    names = band_names(raster, "band") or COLOURS.get(raster.sizes["band"])
     return raster if names is None else raster.assign_coords(band=names)
 
 
