@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import xdemsr
 from xdemsr import Band, Local, ModelSpec, Windowed
 from xdemsr.errors import InputError, ModelError, WeightsError
-from xdemsr.foreign.measuring import measure
+from xdemsr.models.context import measure_context
 
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
@@ -251,12 +251,11 @@ def test_converted_networks_do_not_depend_on_chunks(tmp_path: Path, chunks: Any)
 
 
 def test_strides_that_only_faint_disturbances_show_are_found() -> None:
-    assert xdemsr.measure_context(Blocky()).multiple_of == 1
-    context = measure(Blocky(), [Band("elevation", "m")])
+    context = measure_context(Blocky(), [Band("elevation", "m")])
     assert isinstance(context, Local)
     assert context.multiple_of == 4
     assert context.halo % 4 == 0
-    assert measure(Blocky(), [Band("elevation", "m")], stride=6).multiple_of == 12
+    assert measure_context(Blocky(), [Band("elevation", "m")], stride=6).multiple_of == 12
 
 
 # ResDepth

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from xdemsr.errors import ModelError, WeightsError
 from xdemsr.foreign.checkpoint import Checkpoint, read
 from xdemsr.foreign.edsr import recognise_edsr
-from xdemsr.foreign.measuring import measure
 from xdemsr.foreign.onnx import recognise_onnx
 from xdemsr.foreign.resdepth import recognise_resdepth
 from xdemsr.foreign.spandrel import recognise_spandrel
 from xdemsr.foreign.told import Found, Told, set_constants
 from xdemsr.models import build
+from xdemsr.models.context import measure_context
 from xdemsr.spec import ModelSpec, Weights
 from xdemsr.weights import FOREIGN, is_ours
 
@@ -79,7 +79,7 @@ def adopt(
     module = build(spec)
     fill(module, set_constants(_completed(found, module), module, told.constants), spec)
     if told.context is None and found.context is None:
-        context = measure(module, spec.inputs, window=told.window, stride=found.stride)
+        context = measure_context(module, spec.inputs, window=told.window, stride=found.stride)
         spec = replace(spec, context=context)
     return spec, module.eval().requires_grad_(False)
 

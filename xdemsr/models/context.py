@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,8 @@ from xdemsr.spec import VERTICAL_ERROR, Band, Context, Local, ModelSpec, Windowe
 _STRIPS = (64, 96, 60, 70)
 _STRIDES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 10, 12, 24)
 _DISTURBANCE = 1e3
+#: A disturbance becomes one of a network's usual range of 1.
+_FAINT = 1e-3
 _ELEVATION = (Band("elevation", "m"),)
 
 
@@ -24,11 +27,14 @@ def measure_context(
     *,
     window: int | None = None,
     limit: int = 512,
+    stride: int = 1,
 ) -> Context:
     """Find whether a network is local, and with what halo and stride.
 
     One pixel of a strip is disturbed and the farthest changed answer is looked for, on longer and
-    longer strips, in double precision and evaluation mode.
+    longer strips, in double precision and evaluation mode; strongly and faintly, since a network
+    that normalises its features hardly notices how its windows lie beside a strong disturbance, and
+    one that clips them sees only a faint one.
 
     Parameters
     ----------
@@ -40,6 +46,8 @@ def measure_context(
         Size the network was trained on, for networks that use statistics of their whole window.
     limit : int, optional
         Longest strip tried, in source pixels.
+    stride : int, optional
+        That the sides of its input must be multiples of, where its makers say so.
 
     Returns
     -------
@@ -58,6 +66,20 @@ def measure_context(
     Local(halo=2, multiple_of=1, tile=128)
     """
     probe = _Probe(module, inputs)
+    found = [_measured(probe, faint, window, limit) for faint in (False, True)]
+    for context in found:
+        if isinstance(context, Windowed):
+            return context
+    seen = [context for context in found if isinstance(context, Local)]
+    common = math.lcm(stride, *(context.multiple_of for context in seen))
+    # A coarser stride was not seen by the other, nor how much farther its phases reach.
+    reach = max(context.halo + common - context.multiple_of for context in seen)
+    return Local(math.ceil(reach / common) * common, multiple_of=common)
+
+
+def _measured(probe: _Probe, faint: bool, window: int | None, limit: int) -> Context:
+    """What disturbances of one strength tell."""
+    probe.faint = faint
     length = probe.strip
     while length <= limit:
         stride = probe.stride(length)
@@ -126,6 +148,8 @@ class _Probe:
     ----------
     strip : int
         Pixels across the strips that it is run on.
+    faint : bool
+        Show it a thousandth of everything.
     """
 
     def __init__(
@@ -140,6 +164,7 @@ class _Probe:
                 "model.module."
             )
         self.module = copy.deepcopy(module).cpu().eval()
+        self.faint = False
         self.inputs = inputs
         self.scales = sorted({band.scale for band in inputs})
         _wake(self.module)
@@ -162,6 +187,8 @@ class _Probe:
 
     def __call__(self, tensors: Sequence[Tensor]) -> Tensor:
         given = tuple(tensors[0].shape)
+        if self.faint:
+            tensors = [tensor * _FAINT for tensor in tensors]
         try:
             with torch.inference_mode():
                 answer: object = self.module(*tensors)
