@@ -84,8 +84,24 @@ def test_one_small_task_for_a_chunk(dem: xr.DataArray, terrain_model: Path) -> N
     assert fine.data.npartitions > 20
     extra = len(fine.__dask_graph__()) - len(source.__dask_graph__())
     assert extra <= 3 * fine.data.npartitions
+    sizes = sorted(len(pickle.dumps(task)) for task in own_tasks(fine).values())
+    # One is what all share; each of the others is sent by itself.
+    assert sizes[-2] < 1_000
+    assert sizes[-1] < 10_000
+
+
+def test_ten_thousand_chunks_of_a_shipped_model_weigh_little() -> None:
+    """No weights, and nothing said twice."""
+    fine = lazy((6_400, 6_400), 512).demsr.upscale(16, "terrain-x16", chunks=1024)
+    assert fine.data.npartitions == 10_000
+    started = time.perf_counter()
+    (optimised,) = dask.optimize(fine.data)
+    size = len(pickle.dumps(dict(optimised.__dask_graph__())))
+    assert time.perf_counter() - started < 4
+    assert size < 250 * fine.data.npartitions
     sizes = [len(pickle.dumps(task)) for task in own_tasks(fine).values()]
-    assert max(sizes) < 10_000
+    assert sum(sizes) / len(sizes) < 600
+    assert max(sizes) < 20_000
 
 
 def test_names_are_deterministic(dem: xr.DataArray, terrain_model: Path) -> None:

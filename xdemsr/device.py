@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,8 +29,8 @@ _GPU_BATCH_PIXELS = 1 << 18
 
 _DEVICES = "'auto', 'cpu', 'cuda' or 'mps'"
 
-_locks: dict[str, threading.Lock] = {}
-_locks_guard = threading.Lock()
+#: Seconds between two looks at whether another process has left the device.
+_LOOK_S = 0.005
 
 
 def resolve_device(name: str) -> torch.device:
@@ -135,8 +139,11 @@ class Runner:
             # side by side as the scheduler has threads.
             with _one_thread():
                 return [self._answer([planes[None] for planes in tile])[0] for tile in tiles]
-        with _lock(self.device):
-            return self._in_batches(tiles, batch_size)
+        with turn(_name(self.device)):
+            try:
+                return self._in_batches(tiles, batch_size)
+            finally:
+                _make_room(self.device)
 
     def _in_batches(self, tiles: Sequence[Sequence[Planes]], size: int) -> list[Planes]:
         """Batches of one shape, the last one filled up; halved where memory runs out."""
@@ -267,6 +274,56 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _lock(device: torch.device) -> threading.Lock:
-    with _locks_guard:
-        return _locks.setdefault(str(device), threading.Lock())
+class _Turns:
+    """One lock for each device, between the threads of this process."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def of(self, name: str) -> threading.Lock:
+        """The lock of a device."""
+        with self._guard:
+            return self._locks.setdefault(name, threading.Lock())
+
+
+_turns = _Turns()
+
+
+@contextmanager
+def turn(name: str) -> Iterator[None]:
+    """Be the only one at a device: of this process's threads, and of this user's processes.
+
+    Workers side by side on one GPU would otherwise hold a batch each, and run out of its memory
+    together. The lock is a file on this machine; it goes with the process that holds it.
+
+    Parameters
+    ----------
+    name : str
+        The same for the same device in every process.
+    """
+    # Nobody may write into another user's file; where there are no numbers, folders are one's own.
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"xdemsr-{user}"
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    with _turns.of(name), lock.acquire(poll_interval=_LOOK_S):
+        yield
+
+
+def _make_room(device: torch.device) -> None:
+    """Give back what torch keeps of a GPU's memory for its next batch, where little is left."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        if free < total // 2:
+            torch.cuda.empty_cache()
+
+
+def _name(device: torch.device) -> str:
+    """What tells this device from all others of the machine.
+
+    The number does not: each worker of a GPU cluster is shown one GPU, as its first.
+    """
+    if device.type == "cuda":
+        return f"gpu-{torch.cuda.get_device_properties(device).uuid}"
+    return device.type

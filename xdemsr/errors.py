@@ -26,6 +26,10 @@ class WeightsError(ModelError):
     """A weights file cannot be read safely, or is not the file it should be."""
 
 
+class ClusterError(XdemsrError):
+    """Workers died, or the scheduler did, and the work could not be finished."""
+
+
 class GsdWarning(UserWarning):
     """The raster's ground sampling distance is far from what the model was trained on."""
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol
 
 import dask.array as da
 import numpy as np
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import DataNode, Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import DTypeLike, NDArray
 
+from xdemsr.allocator import keep_freed_memory
 from xdemsr.window import Span, Tiling, Window
 
 Block = NDArray[Any]
@@ -28,6 +30,8 @@ Block = NDArray[Any]
 #: Where a task would have more inputs (dask orders them in quadratic time, and each lengthens the
 #: task), source chunks narrower than ``_CRUMB`` pixels are joined.
 _MOST_INPUTS, _CRUMB = 64, 64
+
+_STOP = attrgetter("stop")
 
 
 class WindowTask(Protocol):
@@ -107,21 +111,21 @@ def map_windows(
     """
     name = f"{answer.name}-{tokenize(task, [s.array.name for s in sources], answer.chunks)}"
     tiling = Tiling.from_chunks(*answer.chunks[-2:])
-    middle = (0,) * (len(answer.chunks) - answer.leading - 2)
     reads = _Reads.of(task, tiling, separable)
-    rows, columns = reads.rows, reads.columns
-    plans = [_plan(source, rows, columns, answer) for source in sources]
-    layer: dict[Any, Task] = {}
-    lead_counts = [range(len(chunks)) for chunks in answer.chunks[: answer.leading]]
-    for index in product(*lead_counts):
-        for i, j in product(range(tiling.shape[0]), range(tiling.shape[1])):
-            key = (name, *index, *middle, i, j)
-            row, column = reads.index(i, j)
-            read = Window(rows[row], columns[column])
-            pieces, refs = zip(*(plan.pieces(index, row, column) for plan in plans), strict=True)
-            blocks = [ref for group in refs for ref in group]
-            layer[key] = Task(key, _paste_and_answer, task, tiling[i, j], read, pieces, *blocks)
-    dependencies: Sequence[Any] = [plan.array for plan in plans]
+    leads = tuple(map(_spans, answer.chunks[: answer.leading]))
+    inputs = [_Inputs.of(source, leads, reads.rows, reads.columns) for source in sources]
+    # Said once, and known to all tasks by its key: a cluster sends every task by itself.
+    job = DataNode(f"{name}-job", _Job(task, tiling, leads, tuple(each.cutting for each in inputs)))
+    layer: dict[Any, Any] = {job.key: job}
+    shared = TaskRef(job.key)
+    middle = (0,) * (len(answer.chunks) - answer.leading - 2)
+    for index in product(*map(range, (*map(len, leads), *tiling.shape))):
+        key = (name, *index[:-2], *middle, *index[-2:])
+        row, column = reads.index(*index[-2:])
+        blocks = [ref for each in inputs for ref in each.refs(index[:-2], row, column)]
+        read = reads.rows[row], reads.columns[column]
+        layer[key] = Task(key, _paste_and_answer, shared, index, *read, *blocks)
+    dependencies: Sequence[Any] = [each.array for each in inputs]
     graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
     return da.Array(graph, name, chunks=answer.chunks, dtype=answer.dtype)
 
@@ -154,7 +158,36 @@ class _Reads:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _Job:
+    """What all tasks of an answer share.
+
+    Attributes
+    ----------
+    task : WindowTask
+    tiling : Tiling
+        The answer's windows.
+    leads : tuple of tuple of Span
+        The answer's chunks along each leading dimension.
+    cuttings : tuple of _Cutting
+        One for each source.
+    """
+
+    task: WindowTask
+    tiling: Tiling
+    leads: tuple[tuple[Span, ...], ...]
+    cuttings: tuple[_Cutting, ...]
+
+    def __call__(self, index: tuple[int, ...], read: Window, chunks: Iterator[Block]) -> Block:
+        """Answer one window from the chunks of all sources."""
+        keep_freed_memory()
+        lead = [spans[k] for spans, k in zip(self.leads, index[:-2], strict=True)]
+        blocks = [
+            _paste(cutting.pieces(lead, read), cutting.dtype, chunks) for cutting in self.cuttings
+        ]
+        return self.task(self.tiling[index[-2], index[-1]], read, blocks)
+
+
+class _Piece(NamedTuple):
     """Where a part of a source chunk goes."""
 
     chunk: int
@@ -162,82 +195,110 @@ class _Piece:
     source: slice
 
 
+Axes = Sequence[tuple[_Piece, ...]]
+
+
 @dataclass(frozen=True)
-class _Pasting:
-    """How the pieces of one source make one block: axis by axis, chunks in the order of indices."""
+class _Cutting:
+    """How one source is cut into chunks along each axis, and which of them a window needs.
 
+    Attributes
+    ----------
+    axes : tuple of tuple of Span
+    dtype : dtype
+    leading, scale, whole
+        As the source says.
+    """
+
+    axes: tuple[tuple[Span, ...], ...]
     dtype: np.dtype[Any]
-    axes: tuple[tuple[_Piece, ...], ...]
+    leading: int
+    scale: int
+    whole: bool
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the block."""
-        return tuple(pieces[-1].target.stop for pieces in self.axes)
+    @classmethod
+    def of(cls, source: Source) -> _Cutting:
+        """Of a source."""
+        array = source.array
+        axes = tuple(map(_spans, array.chunks))
+        return cls(axes, array.dtype, source.leading, source.scale, source.whole)
+
+    def pieces(self, lead: Sequence[Span], read: Window) -> Axes:
+        """The parts of chunks, axis by axis, that make up one block."""
+        first = [_pieces(axis, span) for axis, span in zip(self.axes, lead, strict=False)]
+        middle = [_pieces(axis) for axis in self.axes[self.leading : -2]]
+        return [*first[: self.leading], *middle, self.along(-2, read.y), self.along(-1, read.x)]
+
+    def along(self, axis: int, span: Span) -> tuple[_Piece, ...]:
+        """The parts along y or x, of base pixels that are read."""
+        wanted = None if self.whole else span.padded.refine(self.scale)
+        return _pieces(self.axes[axis], wanted)
 
 
-class _SourcePlan:
-    """The pieces of one source for every output chunk, axis by axis."""
+@dataclass(frozen=True)
+class _Inputs:
+    """The chunks of one source that each window needs, by their numbers along each axis."""
 
-    def __init__(
-        self, source: Source, rows: Sequence[Span], columns: Sequence[Span], answer: Answer
-    ) -> None:
-        self.array, self.leading = source.array, source.leading
-        chunks = source.array.chunks
-        self.lead = [
-            _pieces(chunks[axis], _spans(answer.chunks[axis])) for axis in range(source.leading)
-        ]
-        self.middle = [
-            _pieces(sizes, [Span(0, sum(sizes))])[0] for sizes in chunks[source.leading : -2]
-        ]
-        self.y, self.x = (
-            _pieces(sizes, [Span(0, sum(sizes))]) * len(spans)
-            if source.whole
-            else _pieces(sizes, [span.padded.refine(source.scale) for span in spans])
-            for sizes, spans in zip(chunks[-2:], (rows, columns), strict=True)
+    array: da.Array
+    cutting: _Cutting
+    lead: list[list[range]]
+    middle: list[range]
+    y: list[range]
+    x: list[range]
+    known: dict[tuple[int, ...], TaskRef] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        leads: Sequence[Sequence[Span]],
+        rows: Sequence[Span],
+        columns: Sequence[Span],
+    ) -> _Inputs:
+        """Of a source, whose chunks are joined where a task would have too many inputs."""
+        cutting = _Cutting.of(source)
+        found = cls(
+            source.array,
+            cutting,
+            [
+                [_numbers(_pieces(axis, span)) for span in spans]
+                for axis, spans in zip(cutting.axes[: source.leading], leads, strict=False)
+            ],
+            [range(len(axis)) for axis in cutting.axes[source.leading : -2]],
+            [_numbers(cutting.along(-2, span)) for span in rows],
+            [_numbers(cutting.along(-1, span)) for span in columns],
         )
+        joined = replace(source, array=_without_crumbs(source.array))
+        if found.most <= _MOST_INPUTS or joined.array is source.array:
+            return found
+        return cls.of(joined, leads, rows, columns)
 
     @property
-    def most_inputs(self) -> int:
+    def most(self) -> int:
         """Chunks that the task with the most of them needs."""
-        axes: list[list[tuple[_Piece, ...]]] = [*self.lead, *([m] for m in self.middle)]
-        return math.prod(max(map(len, axis), default=1) for axis in [*axes, self.y, self.x])
+        axes = [*self.lead, *([numbers] for numbers in self.middle), self.y, self.x]
+        return math.prod(max(map(len, axis), default=1) for axis in axes)
 
-    def pieces(self, index: tuple[int, ...], i: int, j: int) -> tuple[_Pasting, list[TaskRef]]:
-        """How to paste the block of one output chunk, and the source chunks it needs."""
-        lead = [axis[k] for axis, k in zip(self.lead, index[: self.leading], strict=True)]
-        axes = (*lead, *self.middle, self.y[i], self.x[j])
-        chunks = product(*([piece.chunk for piece in pieces] for pieces in axes))
-        refs = [TaskRef((self.array.name, *chunk)) for chunk in chunks]
-        return _Pasting(self.array.dtype, axes), refs
+    def refs(self, lead: tuple[int, ...], i: int, j: int) -> Iterator[TaskRef]:
+        """The source chunks that one window needs, in the order they are pasted."""
+        first = (axis[k] for axis, k in zip(self.lead, lead, strict=False))
+        for chunk in product(*first, *self.middle, self.y[i], self.x[j]):
+            yield self.known.setdefault(chunk, TaskRef((self.array.name, *chunk)))
 
 
-def _paste_and_answer(
-    task: WindowTask, core: Window, read: Window, pastings: Sequence[_Pasting], *chunks: Block
-) -> Block:
-    remaining = iter(chunks)
-    return task(core, read, [_paste(pasting, remaining) for pasting in pastings])
+def _paste_and_answer(job: _Job, index: tuple[int, ...], y: Span, x: Span, *chunks: Block) -> Block:
+    return job(index, Window(y, x), iter(chunks))
 
 
-def _paste(pasting: _Pasting, chunks: Iterator[Block]) -> Block:
-    if all(len(pieces) == 1 for pieces in pasting.axes):
-        return next(chunks)[tuple(pieces[0].source for pieces in pasting.axes)]
-    block = np.empty(pasting.shape, dtype=pasting.dtype)
-    for pieces in product(*pasting.axes):
-        block[tuple(piece.target for piece in pieces)] = next(chunks)[
-            tuple(piece.source for piece in pieces)
+def _paste(axes: Axes, dtype: np.dtype[Any], chunks: Iterator[Block]) -> Block:
+    if all(len(pieces) == 1 for pieces in axes):
+        return next(chunks)[tuple(pieces[0].source for pieces in axes)]
+    block = np.empty([pieces[-1].target.stop for pieces in axes], dtype=dtype)
+    for parts in product(*axes):
+        block[tuple(part.target for part in parts)] = next(chunks)[
+            tuple(part.source for part in parts)
         ]
     return block
-
-
-def _plan(
-    source: Source, rows: Sequence[Span], columns: Sequence[Span], answer: Answer
-) -> _SourcePlan:
-    """The pieces of a source, whose chunks are joined where a task would have too many inputs."""
-    plan = _SourcePlan(source, rows, columns, answer)
-    if plan.most_inputs <= _MOST_INPUTS:
-        return plan
-    joined = replace(source, array=_without_crumbs(source.array))
-    return _SourcePlan(joined, rows, columns, answer)
 
 
 def _without_crumbs(array: da.Array) -> da.Array:
@@ -255,21 +316,21 @@ def _without_crumbs(array: da.Array) -> da.Array:
     return array
 
 
-def _spans(sizes: Sequence[int]) -> list[Span]:
-    return list(Tiling.from_chunks(sizes, ()).y)
+def _spans(sizes: Sequence[int]) -> tuple[Span, ...]:
+    return Tiling.from_chunks(sizes, ()).y
 
 
-def _pieces(sizes: Sequence[int], wanted: Sequence[Span]) -> list[tuple[_Piece, ...]]:
-    """For each wanted span, the parts of the chunks along one axis that make it up."""
-    chunks = _spans(sizes)
-    stops = [chunk.stop for chunk in chunks]
-    found = []
-    for span in wanted:
-        pieces = []
-        for index in range(bisect_right(stops, span.start), len(chunks)):
-            shared = chunks[index].intersect(span)
-            if shared.size <= 0:
-                break
-            pieces.append(_Piece(index, shared.within(span), shared.within(chunks[index])))
-        found.append(tuple(pieces))
-    return found
+def _pieces(chunks: Sequence[Span], wanted: Span | None = None) -> tuple[_Piece, ...]:
+    """The parts of the chunks along one axis that make up a span; by default, all of them."""
+    span = wanted or Span(0, chunks[-1].stop)
+    pieces = []
+    for index in range(bisect_right(chunks, span.start, key=_STOP), len(chunks)):
+        shared = chunks[index].intersect(span)
+        if shared.size <= 0:
+            break
+        pieces.append(_Piece(index, shared.within(span), shared.within(chunks[index])))
+    return tuple(pieces)
+
+
+def _numbers(pieces: Sequence[_Piece]) -> range:
+    return range(pieces[0].chunk, pieces[-1].chunk + 1) if pieces else range(0)

@@ -18,10 +18,11 @@ from xdemsr.errors import ModelError
 from xdemsr.foreign import adopt, fill, is_foreign, tensors_for
 from xdemsr.foreign.checkpoint import read
 from xdemsr.foreign.told import Told
+from xdemsr.listing import as_html
 from xdemsr.models import build
 from xdemsr.models.context import verify_context
 from xdemsr.models.network import Network
-from xdemsr.spec import Local, ModelSpec, Weights
+from xdemsr.spec import Band, Local, ModelSpec, Weights
 from xdemsr.weights import describe, is_ours, read_tensors, write
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class Model:
     spec : ModelSpec
     module : torch.nn.Module
         In evaluation mode, float32, on the CPU. Takes (n, bands, ny, nx) in physical units.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> model = xdemsr.load_model("terrain-x4")
+    >>> model.parameters, model.spec.licence
+    (155632, 'CC-BY-4.0')
     """
 
     spec: ModelSpec
@@ -62,6 +70,33 @@ class Model:
             f"<xdemsr.Model {spec.name!r} version {spec.version}: {spec.task} x{spec.scale}, "
             f"{self.parameters:,} parameters, inputs ({bands}), {spec.context}>"
         )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and value of each line, for people."""
+        spec = self.spec
+        scales = ", ".join(f"x{scale}" for scale in spec.scales) or f"x{spec.scale}"
+        found = {
+            "model": f"{spec.name} (version {spec.version})",
+            "summary": spec.summary,
+            "task": spec.task,
+            "scale": scales,
+            "inputs": _bands(spec.inputs),
+            "outputs": _bands(spec.outputs),
+            "context": str(spec.context),
+            "trained on": f"pixels of {spec.gsd[0]:g} to {spec.gsd[1]:g} m" if spec.gsd else "",
+            "architecture": spec.architecture,
+            "parameters": f"{self.parameters:,}",
+            "sha256": spec.weights.sha256 if spec.weights else "",
+            "licence": spec.licence,
+        }
+        return [(name, value) for name, value in found.items() if value]
+
+    def _repr_html_(self) -> str:
+        return as_html("xdemsr.Model", self.rows())
+
+
+def _bands(bands: tuple[Band, ...]) -> str:
+    return ", ".join(f"{band.name} ({band.units})" if band.units else band.name for band in bands)
 
 
 def load_model(

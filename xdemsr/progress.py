@@ -6,7 +6,9 @@ tqdm's own environment variables apply: ``TQDM_DISABLE=1`` turns every bar off.
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping
+import threading
+from collections.abc import Hashable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
@@ -40,6 +42,29 @@ def watch_dask() -> None:
         _GraphProgress.active_one.register()
 
 
+@contextmanager
+def counting(keys: Set[Hashable], shown: tqdm[Any]) -> Iterator[None]:
+    """Move a bar whenever a local scheduler, called from this thread, has computed one of ``keys``.
+
+    The bar of :func:`watch_dask` stays away meanwhile.
+    """
+
+    def count(key: Hashable, *state: object) -> None:
+        if key in keys:
+            shown.update()
+
+    _here.counted = True
+    try:
+        with Callback(posttask=count):
+            yield
+    finally:
+        _here.counted = False
+
+
+#: Whether the work of this thread has a bar of its own.
+_here = threading.local()
+
+
 class _GraphProgress(Callback):
     active_one: _GraphProgress | None = None
 
@@ -48,7 +73,7 @@ class _GraphProgress(Callback):
         self.bars: dict[int, tqdm[Any]] = {}
 
     def _start_state(self, dsk: Mapping[Hashable, Any], state: Mapping[str, Any]) -> None:
-        total = sum(map(_ours, dsk))
+        total = 0 if getattr(_here, "counted", False) else sum(map(_ours, dsk))
         if total:
             self.bars[id(state)] = bar(total, "xdemsr")
 
@@ -71,7 +96,8 @@ class _GraphProgress(Callback):
 
 
 def _ours(key: Hashable) -> bool:
-    name = key[0] if isinstance(key, tuple) and key else key
+    # A chunk's key is a tuple; what chunks share has a plain name.
+    name = key[0] if isinstance(key, tuple) and key else None
     return isinstance(name, str) and KEY_PREFIX in name
 
 
