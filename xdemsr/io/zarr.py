@@ -1,145 +1,255 @@
-"""Writing Zarr."""
+"""Writing Zarr, region by region, so that a run that was killed goes on."""
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from collections.abc import Hashable
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import xarray as xr
-from zarr.codecs import ZstdCodec
-
-from xdemsr import grid
 from xdemsr.errors import InputError
 from xdemsr.grid import XarrayObject
+from xdemsr.io.encoding import Sizes, laid_out
+from xdemsr.io.fingerprint import differences
 from xdemsr.io.paths import local
-from xdemsr.storage import unpacked
+from xdemsr.io.sites import Site
+from xdemsr.io.stores import (
+    Objects,
+    StoreLike,
+    check_options,
+    local_path,
+    named,
+    zarr_store,
+)
+from xdemsr.io.writing import NOTHING, State, Writing, regions_of, state_of
 
-#: The mantissas of elevations are noise to a compressor: the default level takes three times as
-#: long for one or two per cent.
-_CODEC = ZstdCodec(level=1)
+if TYPE_CHECKING:
+    from distributed import Client
 
-#: Encoding that says what the numbers are; how the source was stored does not matter here.
-_KEPT_ENCODING = ("_FillValue", "dtype")
-_KEPT_COORDINATE_ENCODING = (*_KEPT_ENCODING, "scale_factor", "add_offset", "units", "calendar")
-
-#: Attribute by which a raster names those that say something of it.
-_ANCILLARY = "ancillary_variables"
-
-#: Files that make a folder a Zarr store, of version 3 or 2.
-_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+_FORMATS = (2, 3)
 
 
-def write_zarr(da: XarrayObject, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a raster into a Zarr store, chunk by chunk.
+class Missing(NamedTuple):
+    """A part of a store that is not written yet.
+
+    Attributes
+    ----------
+    array : str
+        Path of the array in the store.
+    where : tuple of slice
+        Along the dimensions of the array.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> xdemsr.Missing("elevation", (slice(0, 512), slice(512, 1024))).array
+    'elevation'
+    """
+
+    array: str
+    where: tuple[slice, ...]
+
+
+def write_zarr(
+    da: XarrayObject,
+    store: StoreLike,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    chunks: Sizes = None,
+    overviews: bool = False,
+    zarr_format: int = 3,
+    client: Client | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> StoreLike:
+    """Write a raster into a Zarr store, region by region; what was killed goes on.
+
+    Metadata is written first, then each chunk of the array, followed by a mark that it is done.
+    When all are, the marks go.
 
     Parameters
     ----------
     da : DataArray or Dataset
         Lazy arrays are computed chunk by chunk. A dataset is one raster with its ancillary
         variables, as :func:`xdemsr.upscale` answers with ``uncertainty=True``.
-    path : str or Path
-        Of the store.
+    store : str, Path, zarr Store or obstore store
+        A folder, or a URL (``s3://bucket/fine.zarr``) that every worker reaches.
+    resume : bool, optional
+        Go on with an unfinished store of the same array: only what is missing or torn is computed,
+        and the end is the same, bit for bit. Where the store is complete, nothing is done. Another
+        input, model or setting than the one it was begun with is refused.
     overwrite : bool, optional
-        Replace a store that is there.
+        Replace a store that is there, once the new one is complete. Until then it lies beside it.
+    chunks : int or (int, int), optional
+        Size of the store's chunks along y and x, in pixels. Chunks of the array that are larger
+        become shards. By default the store's chunks are the array's.
+    overviews : bool, optional
+        Add means of 2 x 2, 4 x 4, ... pixels in groups ``2``, ``4``, ..., until both sides are 512
+        pixels or less.
+    zarr_format : {3, 2}, optional
+        2 for readers that do not know 3.
+    client : distributed.Client, optional
+        Who computes. By default the client that is there, else dask's own scheduler.
+    storage_options : mapping, optional
+        Of the file system that fsspec finds for a URL.
 
     Returns
     -------
-    Path
-        Of the store. ``xarray.open_zarr(path, decode_coords="all")`` and GDAL read it back with
-        its CRS and transform.
+    Path, or ``store`` where it is no folder
+        ``xarray.open_zarr(path, decode_coords="all")`` reads it back with its CRS and transform;
+        the conventions ``proj:``, ``spatial:`` and ``multiscales`` say them too.
 
     Raises
     ------
     FileExistsError
-        If there is a store and ``overwrite`` is not given.
+        If there is a store and neither ``resume`` nor ``overwrite`` is given.
     InputError
-        If ``path`` is a URL, what is to be replaced is not a Zarr store, or ``da`` not one raster.
+        If the store holds something else than what is to be resumed, what is to be replaced is not
+        a Zarr store or lies in a cloud, or ``da`` is not one raster.
 
     Notes
     -----
-    The store is written beside its place and put there when it is complete: an array may be written
-    over the store it is read from, and a run that fails leaves what was there as it was.
+    What is the same is told by the names of dask arrays, which hash all that they are computed
+    from: files by path, size and time, models by sha256. Arrays of :func:`xdemsr.open` and
+    :func:`xdemsr.open_stac` have such names; an array from random numbers without a seed has not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xdemsr
+    >>> dem = xdemsr.synthetic.terrain((24, 32), gsd=30.0).chunk(16)
+    >>> path = tempfile.mkdtemp() + "/fine.zarr"
+    >>> _ = xdemsr.write_zarr(dem.demsr.upscale(4, "bicubic"), path)
+    >>> xdemsr.missing(path)
+    []
+    >>> _ = xdemsr.write_zarr(dem.demsr.upscale(4, "bicubic"), path, resume=True)  # nothing to do
     """
-    path = local(path)
-    dataset = _dataset(da)
-    if path.exists():
-        if not overwrite:
-            raise FileExistsError(f"{path} exists; replace it with overwrite=True (--overwrite).")
-        if not any((path / name).is_file() for name in _MARKS):
-            raise InputError(f"{path} is not a Zarr store, and is not replaced. Give another name.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".xdemsr-") as folder:
-        made, old = Path(folder) / "new", Path(folder) / "old"
-        with warnings.catch_warnings():
-            # Consolidated metadata is an extension of Zarr 3; readers without it are not hindered.
-            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-            # Of texts, early releases of zarr 3 say so twice.
-            warnings.filterwarnings("ignore", "The codec `vlen-utf8` is currently not part")
-            warnings.filterwarnings("ignore", "The dtype .* is currently not part")
-            dataset.to_zarr(made, mode="w", consolidated=True)
-        if path.exists():
-            path.rename(old)
-        try:
-            made.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    return path
+    if zarr_format not in _FORMATS:
+        raise InputError(f"zarr_format={zarr_format!r} is not known; it is 3 or 2.")
+    check_options(store, storage_options)
+    folder = local_path(store)
+    site = None if folder is None else Site(local(folder))
+    job = Writing.of(laid_out(da, chunks, zarr_format), overviews, zarr_format)
+    if site is None:
+        objects = Objects(zarr_store(store, read_only=False, storage_options=storage_options))
+        if _unfinished(job, objects, named(store), resume, overwrite):
+            job.run(objects, named(store), client)
+        return store
+    site.settle()
+    place = _place(job, site, resume, overwrite)
+    if place is not None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        job.run(Objects(zarr_store(place, read_only=False)), str(site.path), client)
+        if place == site.new:
+            site.swap()
+    return site.path
 
 
-def _rasters(obj: Any) -> dict[Hashable, xr.DataArray]:
-    """An array by its name; of a dataset, its one raster and what is said of that."""
-    if not isinstance(obj, xr.Dataset):
-        da = grid.single(obj)
-        return {da.name or "elevation": da}
-    said = " ".join(str(da.attrs.get(_ANCILLARY, "")) for da in obj.data_vars.values())
-    if sum(f" {name} " not in f" {said} " for name in obj.data_vars) != 1:
-        grid.single(obj)
-    return dict(obj.data_vars)
+def missing(
+    store: StoreLike, *, verify: bool = False, storage_options: Mapping[str, Any] | None = None
+) -> list[Missing]:
+    """What is left to be written of a store that :func:`xdemsr.write_zarr` has begun.
+
+    Parameters
+    ----------
+    store : str, Path, zarr Store or obstore store
+    verify : bool, optional
+        Read all that is there and compare checksums, too.
+    storage_options : mapping, optional
+        Of the file system that fsspec finds for a URL.
+
+    Returns
+    -------
+    list of Missing
+        Empty where the store is complete.
+
+    Raises
+    ------
+    InputError
+        If there is no store, or not one of this library's.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xdemsr
+    >>> dem = xdemsr.synthetic.terrain((24, 32), gsd=30.0).chunk(16)
+    >>> store = xdemsr.write_zarr(dem, tempfile.mkdtemp() + "/dem.zarr")
+    >>> xdemsr.missing(store, verify=True)
+    []
+    """
+    objects = Objects(zarr_store(store, read_only=True, storage_options=storage_options))
+    state = state_of(objects)
+    if state.fingerprint is None:
+        raise InputError(f"{named(store)} is not a store that xdemsr.write_zarr has begun.")
+    left = []
+    for regions in regions_of(objects, state):
+        indices = [] if state.complete else regions.missing()
+        if verify:
+            indices += [k for k in regions.unreadable() if k not in set(indices)]
+        left += [Missing(regions.path, regions.slices(index)) for index in sorted(indices)]
+    return left
 
 
-def _dataset(obj: Any) -> xr.Dataset:
-    """The rasters as a dataset, encoded as they are to be stored."""
-    rasters = _rasters(obj)
-    for name in rasters:
-        if "/" in str(name):
-            raise InputError(
-                f"the name {name!r} has a slash, which a store takes for a folder. Rename: "
-                "da.rename(...)."
-            )
-    encodings = {name: _encoding(da) for name, da in rasters.items()}
-    # A shallow copy: the caller's encodings stay as they are.
-    ds = xr.Dataset({name: _evenly_chunked(da) for name, da in rasters.items()}).copy()
-    for coordinate in list(ds.coords.values()):
-        kept = {k: v for k, v in coordinate.encoding.items() if k in _KEPT_COORDINATE_ENCODING}
-        coordinate.encoding = kept
-        if coordinate.dtype.kind == "U":
-            # Zarr 3 has a type for text of any length, and none for text of one length.
-            ds[coordinate.name] = coordinate.astype(object)
-    for name, encoding in encodings.items():
-        if "grid_mapping" in encoding:
-            ds[name].attrs.pop("grid_mapping", None)
-        ds[name].encoding = encoding
-    return ds
+def _place(job: Writing, site: Site, resume: bool, overwrite: bool) -> Path | None:
+    """The folder to write in; None where nothing is left to do."""
+    for folder in (site.path, site.new) if resume else ():
+        state = _state(folder)
+        if state.fingerprint == job.fingerprint:
+            if folder == site.path and state.complete:
+                job.finish(Objects(zarr_store(folder, read_only=False)))
+                return None
+            return folder
+    if site.new.exists():
+        shutil.rmtree(site.new)
+    if not site.path.exists():
+        return site.path
+    site.check()
+    if overwrite:
+        return site.new
+    remedy = "replace it with overwrite=True (--overwrite)"
+    objects = _reading(site.path)
+    raise _refusal(job, state_of(objects), objects, str(site.path), resume, remedy)
 
 
-def _encoding(da: xr.DataArray) -> dict[str, Any]:
-    found, stored = grid.of(da), unpacked(da.encoding)
-    encoding: dict[str, Any] = {key: stored[key] for key in _KEPT_ENCODING if key in stored}
-    if found.grid_mapping is not None:
-        encoding["grid_mapping"] = found.grid_mapping
-    return {**encoding, "compressors": [_CODEC]}
+def _unfinished(job: Writing, objects: Objects, name: str, resume: bool, overwrite: bool) -> bool:
+    """Whether there is something to write into a store that is no folder."""
+    state = state_of(objects)
+    if resume and state.exists and state.fingerprint == job.fingerprint:
+        if state.complete:
+            job.finish(objects)
+        return not state.complete
+    if not state.exists and not objects.any():
+        return True
+    if overwrite:
+        raise InputError(
+            f"{name} is there already, and xdemsr replaces folders only: what it is made from may "
+            "lie in it. Delete it first, or give another name."
+        )
+    raise _refusal(job, state, objects, name, resume, "delete it first")
 
 
-def _evenly_chunked(da: xr.DataArray) -> xr.DataArray:
-    """Chunks of one size but for the last, as a store needs them and a slice may not have."""
-    sizes = {dim: max(chunks) for dim, chunks in da.chunksizes.items() if not _even(chunks)}
-    return da.chunk(sizes) if sizes else da
+def _refusal(
+    job: Writing, state: State, objects: Objects, name: str, resume: bool, remedy: str
+) -> FileExistsError | InputError:
+    if resume and state.fingerprint is not None:
+        return InputError(
+            f"{name} cannot be gone on with: it is made of "
+            f"{differences(job.fingerprint, state.fingerprint)}. Nothing was changed. To begin "
+            f"anew, {remedy}, or give another name."
+        )
+    if state.complete:
+        return FileExistsError(f"{name} exists; {remedy}.")
+    left = sum(len(regions.missing()) for regions in regions_of(objects, state))
+    return FileExistsError(
+        f"{name} exists and is unfinished, {left} regions are missing; go on with resume=True "
+        f"(--resume), or {remedy}."
+    )
 
 
-def _even(chunks: tuple[int, ...]) -> bool:
-    return all(size == chunks[0] for size in chunks[:-1]) and chunks[-1] <= chunks[0]
+def _state(path: Path) -> State:
+    return state_of(_reading(path)) if path.is_dir() else NOTHING
+
+
+def _reading(path: Path) -> Objects:
+    """The objects of a folder, which a store opened for writing would make."""
+    return Objects(zarr_store(path, read_only=True))
