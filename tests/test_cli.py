@@ -177,3 +177,41 @@ def test_convert(tmp_path: Path) -> None:
     assert "theirs, x2, Local(halo=" in said
     image = xr.DataArray(np.zeros((3, 12, 17), "float32"), dims=("band", "y", "x"))
     assert image.demsr.upscale(2, tmp_path / "net.safetensors").shape == (3, 24, 34)
+
+
+def test_resume(source: Path, tmp_path: Path) -> None:
+    command = ("upscale", source, tmp_path / "a.zarr", "--scale", 4, "--model", "bicubic")
+    run(*command, "--chunks", 100)
+    array = tmp_path / "a.zarr" / "elevation"
+    run(*command, "--chunks", 100, "--resume")
+    said = run(*command, "--chunks", 80, "--resume", fails=True)
+    assert "other chunks" in said
+    # As if it had been killed.
+    broken = (tmp_path / "a.zarr" / "zarr.json").read_text()
+    (tmp_path / "a.zarr" / "zarr.json").write_text(
+        broken.replace('"attributes": {', '"attributes": {"xdemsr_complete": false,', 1)
+    )
+    (array / "c" / "1" / "2").unlink()
+    said = run("missing", tmp_path / "a.zarr")
+    assert "6 regions are missing" in said
+    assert "elevation 100:172, 200:244" in said
+    assert "--resume" in run(*command, "--chunks", 100, fails=True)
+    run(*command, "--chunks", 100, "--resume")
+    assert "0 regions" in run("missing", tmp_path / "a.zarr", "--verify")
+    (array / "c" / "1" / "2").write_bytes(b"torn")
+    assert "1 regions" in run("missing", tmp_path / "a.zarr", "--verify")
+    assert "GeoTIFF" in run("upscale", source, tmp_path / "a.tif", "--resume", fails=True)
+
+
+def test_scheduler(source: Path, tmp_path: Path, dem: xr.DataArray) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, dashboard_address=":0", silence_logs=50
+    ) as cluster:
+        before = cluster.scheduler.transition_counter
+        command = ("upscale", source, tmp_path / "a.zarr", "--scale", 2, "--model", "bicubic")
+        run(*command, "--overviews", "--scheduler", cluster.scheduler_address)
+        assert cluster.scheduler.transition_counter > before
+    np.testing.assert_array_equal(
+        xdemsr.open(tmp_path / "a.zarr").values, dem.demsr.upscale(2, "bicubic").values
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import xarray as xr
 import xdemsr
 from xdemsr.bands import band_names
 from xdemsr.catalog import find
-from xdemsr.errors import XdemsrError
+from xdemsr.errors import InputError, XdemsrError
 from xdemsr.io import write
 from xdemsr.kernels import KERNELS
 
@@ -35,7 +37,6 @@ def several(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 variable_option = click.option("--variable", default=None, help="Of a store with several.")
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace TARGET.")
 scale_option = click.option(
     "--scale", type=int, default=None, help="[default: the model's own, else 16]"
 )
@@ -142,6 +143,53 @@ def _number(value: Any) -> Any:
     return value
 
 
-def write_out(raster: Any, target: Path, overwrite: bool) -> None:
-    """Write an answer and say where it is."""
-    click.echo(f"wrote {write(raster, target, overwrite=overwrite)}")
+def writes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose answer is written to TARGET, by a cluster where one is named."""
+
+    @wraps(function)
+    def command(
+        *,
+        target: str,
+        overwrite: bool,
+        resume: bool,
+        overviews: bool,
+        scheduler: str | None,
+        dtype: str | None,
+        scale_factor: float,
+        **options: Any,
+    ) -> None:
+        how = {"overwrite": overwrite, "resume": resume, "overviews": overviews}
+        with _cluster(scheduler):
+            answer = function(**options)
+            if dtype is not None:
+                answer = xdemsr.pack(answer, dtype, scale_factor)
+            click.echo(f"wrote {write(answer, target, **how)}")
+
+    decorated: Callable[..., Any] = several(
+        click.option("--overwrite", is_flag=True, help="Replace TARGET."),
+        click.option("--resume", is_flag=True, help="Go on with an unfinished TARGET (.zarr)."),
+        click.option("--overviews", is_flag=True, help="In a store too; a COG always has them."),
+        click.option("--dtype", default=None, help="Store whole numbers: int16, uint16, ..."),
+        click.option("--scale-factor", type=float, default=1.0, help="In steps of this."),
+        click.option(
+            "--scheduler", default=None, help="Of a Dask cluster: tcp://..., or its .json file."
+        ),
+    )(command)
+    return decorated
+
+
+@contextmanager
+def _cluster(scheduler: str | None) -> Iterator[None]:
+    """A client of a cluster, if one is named."""
+    if scheduler is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "--scheduler needs the package distributed: pip install 'xdemsr[cluster]'."
+        ) from error
+    where = {"scheduler_file": scheduler} if scheduler.endswith(".json") else {"address": scheduler}
+    with Client(**where):
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,14 +9,12 @@ import click
 import xdemsr
 from xdemsr.cli.common import (
     SCALE,
-    TARGET,
     batch_option,
     layout_options,
     main,
     model_option,
     named,
     opened,
-    overwrite_option,
     parsed,
     run_options,
     scale_of,
@@ -25,60 +22,52 @@ from xdemsr.cli.common import (
     sensor_options,
     variable_option,
     where_options,
-    write_out,
+    writes,
 )
 from xdemsr.spec import STANDARD_ERROR
 
 
 @main.command()
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @scale_option
 @model_option
 @variable_option
-@overwrite_option
+@writes
 @click.option("--uncertainty", is_flag=True, help="Write each pixel's standard error too (.zarr).")
 @layout_options
 @where_options
 @batch_option
 def upscale(
     source: str,
-    target: Path,
     scale: int | None,
     model: str | None,
     variable: str | None,
-    overwrite: bool,
     **options: Any,
-) -> None:
+) -> Any:
     """Divide the pixels of SOURCE and write TARGET (.zarr, or .tif as COG)."""
     raster = xdemsr.open(source, variable)
-    write_out(
-        xdemsr.upscale(raster, scale_of(model, scale), model, **parsed(options)),
-        target,
-        overwrite,
-    )
+    return xdemsr.upscale(raster, scale_of(model, scale), model, **parsed(options))
 
 
 @main.command("apply")
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @click.option("--model", required=True, help="Name or .safetensors file.")
 @variable_option
-@overwrite_option
+@writes
 @layout_options
 @where_options
 @batch_option
 def apply_(
     source: str,
-    target: Path,
     model: str,
     variable: str | None,
-    overwrite: bool,
     **options: Any,
-) -> None:
+) -> Any:
     """Run any model over SOURCE and write TARGET (.zarr, or .tif as COG)."""
     raster = opened(source, variable)
-    write_out(xdemsr.apply(raster, model, **parsed(options)), target, overwrite)
+    return xdemsr.apply(raster, model, **parsed(options))
 
 
 @main.command()
@@ -87,7 +76,11 @@ def apply_(
 @model_option
 @variable_option
 @click.option("--uncertainty", is_flag=True, help="With each pixel's standard error.")
+@click.option(
+    "--calibrate", is_flag=True, help="Try it for five seconds, to say how long it takes."
+)
 @layout_options
+@where_options
 def plan(
     source: str, scale: int | None, model: str | None, variable: str | None, **options: Any
 ) -> None:
@@ -98,92 +91,94 @@ def plan(
 
 @main.command()
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @click.option("--guide", "guides", multiple=True, help="NAME=RASTER; may be given several times.")
 @click.option("--model", default=None, help="Name or .safetensors file. [default: a shipped one]")
 @variable_option
-@overwrite_option
+@writes
 @run_options
 @where_options
 @batch_option
 def refine(
     source: str,
-    target: Path,
     guides: tuple[str, ...],
     model: str | None,
     variable: str | None,
-    overwrite: bool,
     **options: Any,
-) -> None:
+) -> Any:
     """Refine the surface model SOURCE with guides beside it and write TARGET.
 
     Guides may be on any grid. One of three bands without names is taken for red, green and blue.
     """
     found = {name: opened(path) for name, path in map(named, guides)}
     raster = xdemsr.open(source, variable)
-    write_out(xdemsr.refine(raster, model, guides=found, **parsed(options)), target, overwrite)
+    return xdemsr.refine(raster, model, guides=found, **parsed(options))
 
 
 @main.command()
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @click.option("--model", required=True, help="Name or .safetensors file.")
 @click.option("--anchor", default=None, help="A coarser DEM whose heights are kept.")
 @variable_option
-@overwrite_option
+@writes
 @run_options
 @where_options
 @batch_option
 def elevation(
     source: str,
-    target: Path,
     model: str,
     anchor: str | None,
     variable: str | None,
-    overwrite: bool,
     **options: Any,
-) -> None:
+) -> Any:
     """Write elevations made from the image SOURCE: relative ones, or anchored to a coarser DEM."""
     coarse = None if anchor is None else xdemsr.open(anchor)
-    answer = xdemsr.elevation(opened(source, variable), model, anchor=coarse, **parsed(options))
-    write_out(answer, target, overwrite)
+    return xdemsr.elevation(opened(source, variable), model, anchor=coarse, **parsed(options))
 
 
 @main.command()
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @click.option("--model", required=True, help="Name or .safetensors file.")
 @variable_option
-@overwrite_option
+@writes
 @run_options
 @where_options
 @batch_option
 def imagery(
     source: str,
-    target: Path,
     model: str,
     variable: str | None,
-    overwrite: bool,
     **options: Any,
-) -> None:
+) -> Any:
     """Write imagery that the elevations SOURCE may have."""
     raster = xdemsr.open(source, variable)
-    write_out(xdemsr.imagery(raster, model, **parsed(options)), target, overwrite)
+    return xdemsr.imagery(raster, model, **parsed(options))
 
 
 @main.command()
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @click.option("--scale", type=int, default=SCALE, show_default=True)
 @sensor_options
 @variable_option
-@overwrite_option
-def degrade(
-    source: str, target: Path, scale: int, variable: str | None, overwrite: bool, **options: Any
-) -> None:
+@writes
+def degrade(source: str, scale: int, variable: str | None, **options: Any) -> Any:
     """Write how a coarse sensor would have seen SOURCE."""
     raster = xdemsr.open(source, variable)
-    write_out(xdemsr.degrade(raster, scale, **options), target, overwrite)
+    return xdemsr.degrade(raster, scale, **options)
+
+
+@main.command()
+@click.argument("store", type=str)
+@click.option("--verify", is_flag=True, help="Read all that is there, too.")
+def missing(store: str, verify: bool) -> None:
+    """Say what is left to be written of STORE."""
+    left = xdemsr.missing(store, verify=verify)
+    for array, where in left:
+        click.echo(f"{array} " + ", ".join(f"{part.start}:{part.stop}" for part in where))
+    click.echo(f"{len(left)} regions are missing")
 
 
 @main.command()
@@ -206,22 +201,19 @@ def evaluate(source: str, reference: str, standard_error: str | None, variable: 
 
 @main.command()
 @click.argument("source", type=str)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=str)
 @click.option("--azimuth", type=float, default=315.0, show_default=True)
 @click.option("--altitude", type=float, default=45.0, show_default=True)
 @click.option("--exaggeration", type=float, default=1.0, show_default=True)
 @variable_option
-@overwrite_option
+@writes
 def hillshade(
     source: str,
-    target: Path,
     azimuth: float,
     altitude: float,
     exaggeration: float,
     variable: str | None,
-    overwrite: bool,
-) -> None:
+) -> Any:
     """Write the hillshade of SOURCE."""
     raster = xdemsr.open(source, variable)
-    shade = xdemsr.hillshade(raster, azimuth=azimuth, altitude=altitude, exaggeration=exaggeration)
-    write_out(shade, target, overwrite)
+    return xdemsr.hillshade(raster, azimuth=azimuth, altitude=altitude, exaggeration=exaggeration)
