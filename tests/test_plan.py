@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,10 @@ import xarray as xr
 
 import xdemsr
 import xdemsr.device
+from xdemsr.chunking import spatial_chunks
+from xdemsr.spec import ModelSpec, Windowed
+from xdemsr.tiles import make_tiling
+from xdemsr.window import Tiling
 
 
 @pytest.mark.parametrize("chunks", ["auto", (300, 250)])
@@ -65,4 +72,77 @@ def test_plans_grow_with_the_area(terrain_model: Path) -> None:
 
     small, large = plan(512), plan(1024)
     assert large.flops == pytest.approx(4 * small.flops, rel=0.05)
-    assert large.peak_bytes == small.peak_bytes
+    # A row of the source's chunks is as long as the raster is wide.
+    assert large.peak_bytes == pytest.approx(small.peak_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize("chunks", ["auto", 200])
+@pytest.mark.parametrize("source", [7, {"y": 11, "x": 30}, 64])
+def test_tasks_are_those_of_the_graph(terrain_model: Path, chunks: object, source: object) -> None:
+    dem = xdemsr.synthetic.terrain((43, 61)).chunk(source)
+    for scale, model in ((16, terrain_model), (3, "bicubic")):
+        graph = dem.demsr.upscale(scale, model, chunks=chunks).data.__dask_graph__()
+        own = [k for k in graph.to_dict() if k not in dem.data.__dask_graph__().to_dict()]
+        # What all tasks share is one more, and no task.
+        answering = [k for k in own if isinstance(k, tuple)]
+        assert len(own) - len(answering) == 1
+        assert dem.demsr.plan(scale, model, chunks=chunks).tasks == len(answering)
+
+
+IN_A_PROCESS = r"""
+import re, sys
+from pathlib import Path
+import xdemsr
+source, store, scale, model, chunks = sys.argv[1:]
+dem = xdemsr.open(source)
+print(dem.demsr.plan(int(scale), model, chunks=int(chunks)).peak_bytes)
+xdemsr.write_zarr(dem.demsr.upscale(int(scale), model, chunks=int(chunks)), store)
+print(1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.parametrize(
+    ("scale", "model", "chunks"), [(8, "histospline", 4096), (1, "nearest", 64)]
+)
+def test_memory_is_as_planned(tmp_path: Path, scale: int, model: str, chunks: int) -> None:
+    dem = xdemsr.synthetic.terrain((640, 768)).astype(np.float32)
+    xdemsr.write_zarr(dem.chunk(256), tmp_path / "dem.zarr")
+    arguments = [str(tmp_path / "dem.zarr"), str(tmp_path / "fine.zarr"), str(scale), model]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, *arguments, str(chunks)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    said, found = map(int, re.findall(r"\d+", done.stdout))
+    assert said == pytest.approx(found, rel=0.25)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_trial_says_how_long_it_takes(
+    dem: xr.DataArray, lazy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xdemsr.calibration.tiles_a_second.__defaults__", (0.2,))
+    raster = dem.chunk(16) if lazy else dem
+
+    def never(*_: object) -> None:
+        raise AssertionError("a pixel was read")
+
+    if lazy:
+        raster = raster.copy(data=raster.data.map_blocks(never, dtype=raster.dtype))
+    plan = raster.demsr.plan(4, "bicubic", calibrate=True)
+    assert 0 < plan.seconds < 60
+    assert "about" in dict(plan.rows())["time"]
+    assert raster.demsr.plan(4, "bicubic").seconds is None
+
+
+def test_small_windowed_rasters_are_cut_along_one_axis() -> None:
+    spec = ModelSpec("windows", "effnetv2_dem", 16, Windowed(25, 5))
+    for shape in ((64, 90), (128, 128), (130, 75)):
+        tiling = make_tiling(spec, shape)
+        chunks = Tiling.from_chunks(*spatial_chunks("auto", spec, shape, 4))
+        assert chunks.shape == (2, 1)
+        places = [chunks[i, 0].coarsen(16) for i in range(2)]
+        count = sum(1 for place in places for _ in tiling.touching(place))
+        assert count <= (tiling.shape[0] + 2) * tiling.shape[1]

@@ -6,7 +6,7 @@ import math
 from numbers import Integral
 
 from xdemsr.errors import InputError
-from xdemsr.spec import ModelSpec
+from xdemsr.spec import ModelSpec, Windowed
 from xdemsr.tiles import make_tiling
 
 Chunks = int | tuple[int, int] | str
@@ -78,12 +78,18 @@ def split(length: int, size: int) -> tuple[int, ...]:
 def _automatic(
     spec: ModelSpec, shape: tuple[int, int], pixel_bytes: int, largest: int
 ) -> tuple[int, int]:
-    largest = min(largest, math.prod(shape) * spec.scale**2 * pixel_bytes // _FEWEST)
+    most, half = largest, math.prod(shape) * spec.scale**2 * pixel_bytes // _FEWEST
+    largest = min(most, half)
     tiling = make_tiling(spec, shape)
     steps = [
         (spans[1].start - spans[0].start if len(spans) > 1 else spans[0].size) * spec.scale
         for spans in (tiling.y, tiling.x)
     ]
+    if isinstance(spec.context, Windowed) and half <= most:
+        # Windows overlap, and those at a border of two chunks are answered for both: one border.
+        rows = -(-shape[0] * spec.scale // (_FEWEST * steps[0])) * steps[0]
+        if rows * shape[1] * spec.scale * pixel_bytes <= most:
+            return rows, shape[1] * spec.scale
     rows, columns = ((max(1, math.isqrt(largest // pixel_bytes) // step) * step) for step in steps)
     # One more along an axis may still fit.
     while rows * (columns + steps[1]) * pixel_bytes <= largest:

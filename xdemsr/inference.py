@@ -25,7 +25,8 @@ from xdemsr.task import BlockTask
 
 #: How many times finer or coarser than its training a raster may be without a warning.
 _GSD_SLACK = 2.0
-_SOURCE_CHUNK = 1024
+#: Pixels along the chunks of a source that has none, where the answer is to be lazy.
+SOURCE_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ def _as_dask(array: xr.DataArray) -> da.Array:
         data: da.Array = array.data
         return data
     sizes = dict.fromkeys(array.dims[:-2], 1)
-    sizes.update(dict.fromkeys(array.dims[-2:], _SOURCE_CHUNK))
+    sizes.update(dict.fromkeys(array.dims[-2:], SOURCE_CHUNK))
     chunked: da.Array = array.chunk(sizes).data
     return chunked
 

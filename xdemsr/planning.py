@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from xdemsr.bands import VerticalError
+from xdemsr.bands import MatchedInput, VerticalError
+from xdemsr.calibration import made_like, tiles_a_second
 from xdemsr.catalog import ModelLike, find
 from xdemsr.chunking import Chunks
 from xdemsr.execution import Execution
 from xdemsr.grid import XarrayObject
-from xdemsr.inference import Job, prepare
+from xdemsr.inference import SOURCE_CHUNK, Job, prepare
 from xdemsr.levels import surveys
+from xdemsr.listing import as_html, as_text
+from xdemsr.progress import KEY_PREFIX
 from xdemsr.refining import REFINEMENT, as_dataset, gathered
 from xdemsr.spec import Windowed, whole_scale
 from xdemsr.tiles import make_tiling
+from xdemsr.window import Span, Tiling
 
-#: Bytes a process takes with torch and a network in it, before any pixel.
-_PROCESS_BYTES = 450 << 20
+#: Bytes a process takes with torch and a small network in it, before any pixel.
+_PROCESS_BYTES = 400 << 20
+#: What a thread keeps of torch's own: features of a tile, matrices of an interpolation.
+_THREAD_BYTES = 32 << 20
+#: Blocks of this size and more are given back to the system by the C library, smaller ones kept.
+_KEPT_BLOCK = 32 << 20
+#: Bytes of a pixel while a filter makes it: float64, as it was, opened, bridged, and between.
+_DERIVING = 6 * 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,16 @@ class Plan:
         Floating-point operations of the network.
     peak_bytes : int
         Memory at the peak on this machine, estimated.
+    seconds : float or None
+        To read, answer, compress and write it on all processors of this machine; None where nothing
+        was tried. Starting Python and loading the network, some seconds, come on top.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> plan = xdemsr.synthetic.terrain((240, 320)).demsr.plan(4)
+    >>> plan.output_shape, plan.output_bytes, plan.tiles
+    ((960, 1280), 4915200, 6)
     """
 
     model: str
@@ -62,11 +82,13 @@ class Plan:
     tasks: int
     flops: float
     peak_bytes: int
+    seconds: float | None = None
 
     def rows(self) -> list[tuple[str, str]]:
         """Name and value of each line, for people."""
         sizes = " x ".join(f"{max(c, default=0):,}" for c in self.chunks[-2:])
         count = math.prod(len(c) for c in self.chunks)
+        time = [] if self.seconds is None else [("time", f"about {_duration(self.seconds)}")]
         return [
             ("model", self.model),
             ("input", " x ".join(f"{n:,}" for n in self.input_shape)),
@@ -78,21 +100,17 @@ class Plan:
             ("dask tasks", f"{self.tasks:,}" if self.tasks else "none (in memory)"),
             ("operations", f"{self.flops / 1e12:.3g} TFLOP"),
             ("peak memory", f"about {_bytes(self.peak_bytes)}"),
+            *time,
         ]
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:14} {value}" for name, value in self.rows())
+        return as_text(self.rows())
 
     def __repr__(self) -> str:
         return f"<xdemsr.Plan>\n{self}"
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th>"
-            f"<td style='text-align:left'>{escape(value)}</td></tr>"
-            for name, value in self.rows()
-        )
-        return f"<table>{cells}</table>"
+        return as_html("xdemsr.Plan", self.rows())
 
 
 def plan(
@@ -104,6 +122,9 @@ def plan(
     uncertainty: bool = False,
     ensemble: bool = False,
     chunks: Chunks = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    calibrate: bool = False,
 ) -> Plan:
     """Say what a call would do: sizes, tiles, tasks, operations, memory. Reads no pixel.
 
@@ -114,8 +135,11 @@ def plan(
     scale : int, optional
         As for :func:`xdemsr.upscale`; may be left out where ``model`` has one of its own.
     model : str, Path, ModelSpec or Model, optional
-    vertical_error, uncertainty, ensemble, chunks
+    vertical_error, uncertainty, ensemble, chunks, device, precision
         As for :func:`xdemsr.upscale`.
+    calibrate : bool, optional
+        Do a little of it on this machine for five seconds, on made values, to say how long the
+        whole will take. What is written meanwhile goes to the folder for temporary files.
 
     Returns
     -------
@@ -130,16 +154,19 @@ def plan(
     """
     spec = find(model, None if scale is None else whole_scale(scale))
     spec = spec.stating_error() if uncertainty else spec
+    execution = Execution(device, precision, ensemble=ensemble)
     if spec.task == REFINEMENT and isinstance(obj, xr.DataArray | xr.Dataset):
         obj = gathered(as_dataset(obj), {}, spec)
-    job = prepare(obj, spec, Execution(ensemble=ensemble), vertical_error, chunks)
+    job = prepare(obj, spec, execution, vertical_error, chunks)
     given, count = _network_pixels(job)
     surveyed, windows, survey_tasks = _survey(job)
+
     lead = math.prod(job.matched.first.sizes[dim] for dim in job.matched.leading)
     ny, nx = job.matched.grid.shape
     output_shape = tuple(sum(sizes) for sizes in job.answer.chunks)
     chunk_count = math.prod(len(sizes) for sizes in job.answer.chunks)
     turns = 8 if ensemble else 1
+    tiles = (count + windows) * lead
     flops = spec.flops * (_answered_pixels(job) + surveyed) * lead * turns
     return Plan(
         model=f"{spec.name} (version {spec.version})",
@@ -147,11 +174,12 @@ def plan(
         output_shape=output_shape,
         output_bytes=4 * math.prod(output_shape),
         chunks=job.answer.chunks,
-        tiles=(count + windows) * lead * turns,
+        tiles=tiles * turns,
         halo_overhead=(given + surveyed) / (ny * nx),
         tasks=chunk_count + survey_tasks * lead if job.lazy else 0,
         flops=flops,
         peak_bytes=_peak_bytes(job, output_shape),
+        seconds=tiles / tiles_a_second(made_like(job)) if calibrate else None,
     )
 
 
@@ -192,13 +220,106 @@ def _survey(job: Job) -> tuple[int, int, int]:
 
 
 def _peak_bytes(job: Job, output_shape: tuple[int, ...]) -> int:
-    """The process, and for each thread a chunk, its copy on the way out, and a tile's own."""
-    scale, context = job.spec.scale, job.spec.context
+    """The process, what each thread works on at once, and what threads share."""
+    if not job.lazy:
+        return _PROCESS_BYTES + CPU_COUNT * _working(job, 0) + 4 * math.prod(output_shape)
+    sources = [_Reading.of(item, job) for item in job.matched.inputs]
+    held = sum(source.held for source in sources)
+    prepared = sum(source.prepared for source in sources)
+    derived = max(source.derived for source in sources)
+    thread = held + max(_working(job, prepared), _writing(job), derived)
+    return _PROCESS_BYTES + CPU_COUNT * thread + sum(source.row for source in sources)
+
+
+def _chunk_bytes(job: Job) -> int:
+    return 4 * math.prod(max(sizes, default=0) for sizes in job.answer.chunks)
+
+
+def _tile_bytes(job: Job) -> int:
+    context = job.spec.context
     tile = context.size if isinstance(context, Windowed) else context.tile
-    chunk = 4 * math.prod(max(sizes, default=0) for sizes in job.answer.chunks)
-    one_thread = (2 if job.lazy else 1) * chunk + 3 * 4 * (tile * scale) ** 2
-    whole = 0 if job.lazy else 4 * math.prod(output_shape)
-    return _PROCESS_BYTES + CPU_COUNT * one_thread + whole
+    ny, nx = (min(tile, length) * job.spec.scale for length in job.matched.grid.shape)
+    return 4 * len(job.spec.outputs) * ny * nx
+
+
+def _working(job: Job, prepared: int) -> int:
+    """While a chunk is answered: what it is made of, itself, and a tile before it is put there."""
+    return prepared + _chunk_bytes(job) + 2 * _tile_bytes(job) + _THREAD_BYTES
+
+
+def _writing(job: Job) -> int:
+    """While a chunk is written: itself, and compressed, which takes as much for some moments.
+
+    Of the last tile, blocks that are not large enough to be given back are there as well.
+    """
+    tile = _tile_bytes(job)
+    return 2 * _chunk_bytes(job) + (2 * tile if tile < _KEPT_BLOCK else 0) + _THREAD_BYTES
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Bytes of one source that are in memory for one chunk of the answer.
+
+    Attributes
+    ----------
+    held : int
+        Chunks of the source: dask lets them go when the answer's chunk is done, that is, written.
+    prepared : int
+        The pixels pasted, as float32, and while voids are looked for once more.
+    row : int
+        Chunks of the source that the next row of the answer's chunks needs as well.
+    derived : int
+        Where it is made of another raster, while a chunk of it is made.
+    """
+
+    held: int
+    prepared: int
+    row: int
+    derived: int
+
+    @classmethod
+    def of(cls, item: MatchedInput, job: Job) -> _Reading:
+        """What is read of an input in the middle of the raster."""
+        windows = Tiling.from_chunks(*job.answer.chunks[-2:])
+        core = windows[windows.shape[0] // 2, windows.shape[1] // 2]
+        read = job.task.reading(core).padded.refine(item.block.scale)
+        array = item.array
+        sizes = array.chunks or tuple((min(length, SOURCE_CHUNK),) for length in array.shape)
+        planes = math.prod(array.shape[item.block.leading : -2])
+        lead = math.prod(max(axis) for axis in sizes[: item.block.leading])
+        y, x = (
+            _covered(axis, span) for axis, span in zip(sizes[-2:], (read.y, read.x), strict=True)
+        )
+        one = array.dtype.itemsize
+        pasted = planes * math.prod(read.shape)
+        alike = array.dtype == "float32"
+        return cls(
+            held=one * lead * planes * y * x,
+            prepared=pasted * (one + (4 if alike else 8)),
+            row=one * lead * planes * max(sizes[-2]) * array.shape[-1],
+            derived=_DERIVING * max(sizes[-2]) * max(sizes[-1]) if _is_derived(array) else 0,
+        )
+
+
+def _is_derived(array: xr.DataArray) -> bool:
+    """Whether the library itself makes it, lazily."""
+    return array.chunks is not None and array.data.name.startswith(KEY_PREFIX)
+
+
+def _covered(sizes: Sequence[int], span: Span) -> int:
+    """Pixels of the chunks along one axis that share some with a span."""
+    return sum(
+        chunk.size
+        for chunk in Tiling.from_chunks(sizes, ()).y
+        if chunk.start < span.stop and chunk.stop > span.start
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _bytes(count: float) -> str:

@@ -1,9 +1,8 @@
-"""What a user would write without the library, and the bounds of what it could reach."""
+"""What a user would write without the library: each answers ``source`` x16 into a Zarr store."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from collections.abc import Callable
 from pathlib import Path
 
 import dask.array as da
@@ -13,11 +12,10 @@ import xarray as xr
 from torch import Tensor, nn
 
 import xdemsr
-from xdemsr.spec import Local
 
-SCALE = 16
-HALO = 20
-CHUNK = 256
+SCALE, HALO, CHUNK = 16, 23, 256
+TILE = 128
+Network = Callable[[Tensor], Tensor]
 
 
 class PlainEDSR(nn.Module):
@@ -47,60 +45,96 @@ class PlainEDSR(nn.Module):
         return self.tail(head + self.end(features))
 
 
-def map_overlap_to_zarr(source: xr.DataArray, store: Path) -> None:
-    """float32, ``dask.array.overlap``, halo cut from the answer, written by xarray."""
-    network = PlainEDSR().eval()
+class Elevation(nn.Module):
+    """The shipped network in float32, taking elevations alone: those without an error."""
 
-    def answer(block: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            fine = network(torch.from_numpy(block)[None, None])[0, 0].numpy()
-        cut = slice(HALO * SCALE, -HALO * SCALE)
-        return np.ascontiguousarray(fine[cut, cut])
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = xdemsr.load_model("terrain-x16").module
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(torch.cat([x, torch.zeros_like(x)], dim=1))
+
+
+def answer(network: Network, block: np.ndarray) -> np.ndarray:
+    """One block (ny, nx), its halo cut from the answer."""
+    with torch.inference_mode():
+        fine = network(torch.from_numpy(block)[None, None])[0, 0].numpy()
+    cut = slice(HALO * SCALE, -HALO * SCALE)
+    return np.ascontiguousarray(fine[cut, cut])
+
+
+def map_overlap(source: xr.DataArray, network: Network, store: Path) -> None:
+    """``dask.array.overlap``, the halo cut from the answer."""
     lazy = da.from_array(source.values, chunks=CHUNK)
     padded = da.overlap.overlap(lazy, depth=HALO, boundary="reflect")
     chunks = tuple(tuple(size * SCALE for size in sizes) for sizes in lazy.chunks)
-    fine = padded.map_blocks(answer, dtype=np.float32, chunks=chunks)
-    write_to_zarr(fine, store)
+    fine = padded.map_blocks(lambda block: answer(network, block), dtype=np.float32, chunks=chunks)
+    to_zarr(fine, store)
 
 
-def library_to_zarr(source: xr.DataArray, model: str, store: Path) -> None:
-    """The same job through the library, written by xarray as the other is."""
-    fine = source.chunk(CHUNK).demsr.upscale(SCALE, model)
-    write_to_zarr(fine.data, store)
+def monai(source: xr.DataArray, network: Network, store: Path) -> None:
+    """MONAI's sliding windows, overlapping by the halo."""
+    from monai.inferers import sliding_window_inference
+
+    window = TILE + 2 * HALO
+    with torch.inference_mode():
+        fine = sliding_window_inference(
+            torch.from_numpy(source.values)[None, None],
+            (window, window),
+            4,
+            network,
+            overlap=2 * HALO / window,
+        )
+    to_zarr(da.from_array(fine[0, 0].numpy(), chunks=CHUNK * SCALE), store)
 
 
-def library_all_through(source: xr.DataArray, model: str, store: Path) -> None:
-    """The same job, written by the library too."""
-    xdemsr.write_zarr(source.chunk(CHUNK).demsr.upscale(SCALE, model), store, overwrite=True)
+def xbatcher(source: xr.DataArray, network: Network, store: Path) -> None:
+    """xbatcher's overlapping batches, merged by their coordinates."""
+    from xbatcher import BatchGenerator
 
-
-def write_to_zarr(fine: da.Array, store: Path) -> None:
-    """Write, as xarray does."""
-    xr.DataArray(fine, dims=("y", "x"), name="elevation").to_zarr(
-        store, mode="w", consolidated=False
+    padded = np.pad(source.values, HALO, mode="reflect")
+    indexed = xr.DataArray(
+        padded,
+        dims=("y", "x"),
+        coords={d: np.arange(n) for d, n in zip("yx", padded.shape, strict=True)},
     )
+    window = TILE + 2 * HALO
+    batches = BatchGenerator(
+        indexed, {"y": window, "x": window}, input_overlap={"y": 2 * HALO, "x": 2 * HALO}
+    )
+    fine = np.empty([n * SCALE for n in source.shape], dtype=np.float32)
+    for batch in batches:
+        y, x = (int(batch[dim][0]) * SCALE for dim in "yx")
+        part = answer(network, batch.values)
+        fine[y : y + TILE * SCALE, x : x + TILE * SCALE] = part
+    to_zarr(da.from_array(fine, chunks=CHUNK * SCALE), store)
 
 
-def bare_network(source: xr.DataArray, model: str) -> None:
-    """The same network on the same tiles, on all processors, and nothing else."""
-    loaded = xdemsr.load_model(model)
-    context, module = loaded.spec.context, loaded.module
-    assert isinstance(context, Local)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    if capabilities.get("avx512_bf16"):
-        module.set_precision(torch.bfloat16)  # type: ignore[operator]
-    halo, tile = context.halo, context.tile
-    padded = np.pad(source.values, halo, mode="reflect", reflect_type="odd")
-    planes = np.stack([padded, np.zeros_like(padded)])
+def torchgeo(source: Path, network: Network, store: Path) -> None:
+    """torchgeo's grid sampler over a GeoTIFF, answers stitched by their windows."""
+    from torchgeo.datasets import RasterDataset
+    from torchgeo.samplers import GridGeoSampler
 
-    def one(corner: tuple[int, int]) -> None:
-        torch.set_num_threads(1)
-        y, x = corner
-        cut = planes[None, :, y : y + tile + 2 * halo, x : x + tile + 2 * halo]
+    raster = RasterDataset(str(source))
+    height, width = xr.open_dataarray(source, engine="rasterio").shape[-2:]
+    fine = np.empty((height * SCALE, width * SCALE), dtype=np.float32)
+    sampler = GridGeoSampler(raster, size=TILE + 2 * HALO, stride=TILE)
+    x0, dx = raster.bounds[0].start, raster.bounds[0].step
+    y1, dy = raster.bounds[1].stop, raster.bounds[1].step
+    for query in sampler:
+        block = raster[query]["image"].squeeze().numpy()
+        left = round((query[0].start - x0) / dx)
+        top = round((y1 - query[1].stop) / dy)
         with torch.inference_mode():
-            module(torch.from_numpy(np.ascontiguousarray(cut)), halo=halo)
+            part = network(torch.from_numpy(block)[None, None])[0, 0].numpy()
+        rows = slice(top * SCALE, min((top + block.shape[0]) * SCALE, fine.shape[0]))
+        columns = slice(left * SCALE, min((left + block.shape[1]) * SCALE, fine.shape[1]))
+        fine[rows, columns] = part[: rows.stop - rows.start, : columns.stop - columns.start]
+    to_zarr(da.from_array(fine, chunks=CHUNK * SCALE), store)
 
-    corners = product(*(range(0, n, tile) for n in source.shape))
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(one, corners))
+
+def to_zarr(fine: da.Array, store: Path) -> None:
+    """Write, as xarray does."""
+    raster = xr.DataArray(fine, dims=("y", "x"), name="elevation")
+    raster.to_zarr(store, mode="w", consolidated=False)

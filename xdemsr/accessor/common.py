@@ -278,6 +278,9 @@ class Accessor:
         uncertainty: bool = False,
         ensemble: bool = False,
         chunks: Chunks = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        calibrate: bool = False,
     ) -> Plan:
         """What ``upscale`` or ``apply`` would do: sizes, tiles, tasks, operations, memory.
 
@@ -286,8 +289,10 @@ class Accessor:
         scale : int, optional
             May be left out where ``model`` has one of its own.
         model : str, Path, ModelSpec or Model, optional
-        vertical_error, uncertainty, ensemble, chunks
+        vertical_error, uncertainty, ensemble, chunks, device, precision
             As for ``upscale``.
+        calibrate : bool, optional
+            Try the network here for five seconds, to say how long the whole will take.
 
         Returns
         -------
@@ -314,6 +319,9 @@ class Accessor:
             uncertainty=uncertainty,
             ensemble=ensemble,
             chunks=chunks,
+            device=device,
+            precision=precision,
+            calibrate=calibrate,
         )
 
     def patches(

@@ -1,0 +1,146 @@
+"""Time, memory and graphs over size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import Findings, Times
+
+import xdemsr
+
+MEGA = 1 << 20
+
+IN_A_PROCESS = r"""
+import re, sys
+from pathlib import Path
+import xdemsr
+source, store, scale, model = sys.argv[1:]
+xdemsr.write_zarr(xdemsr.open(source).demsr.upscale(int(scale), model), store)
+# Not getrusage: a process inherits that peak from the one that started it.
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def made(shape: tuple[int, int], folder: Path) -> Path:
+    """A Zarr store of a plane with noise: terrain of 64 million pixels takes too long to make."""
+    noise = da.random.default_rng(0).normal(500, 50, shape, chunks=1024).astype(np.float32)
+    raster = xr.DataArray(noise, dims=("y", "x"), name="elevation")
+    like = xdemsr.synthetic.terrain((2, 2))
+    coords = {"y": -30.0 * np.arange(shape[0]), "x": 30.0 * np.arange(shape[1])}
+    raster = raster.assign_coords(coords).rio.write_crs(like.rio.crs)
+    return xdemsr.write_zarr(raster, folder / f"{shape[0]}x{shape[1]}.zarr", overwrite=True)
+
+
+def peak(source: Path, store: Path, scale: int, model: str) -> int:
+    """Bytes at the peak of a process of its own."""
+    arguments = [str(source), str(store), str(scale), model]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return 1024 * int(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("scale", "model", "most"), [(16, "terrain-x16", 4), (2, "terrain-x2", 64), (4, "bicubic", 64)]
+)
+def test_memory_over_size(
+    findings: Findings, quick: bool, tmp_path: Path, scale: int, model: str, most: int
+) -> None:
+    # In a hurry to twice the size only: sixteen times finer, four million are four gigabytes.
+    millions = [1, 2] if quick else [n for n in (1, 4, 16, 64) if n <= most]
+    rows = {}
+
+    def measure() -> None:
+        for n in millions:
+            side = round((n * MEGA) ** 0.5)
+            source = made((side, side), tmp_path)
+            rows[n] = peak(source, tmp_path / "fine.zarr", scale, model)
+            for path in (source, tmp_path / "fine.zarr"):
+                subprocess.run(["rm", "-rf", str(path)], check=True)
+
+    findings.once(measure)
+    findings.table(
+        "memory",
+        ("model", "source, Mpx", "answer, GB", "peak, GB"),
+        [
+            [model, n, f"{4 * n * MEGA * scale**2 / 1e9:.2g}", f"{found / 1e9:.2f}"]
+            for n, found in rows.items()
+        ],
+    )
+    what = f"`{model}` x{scale}: peak memory at {millions[-1]} over that at 1 million pixels"
+    findings.target(what, rows[millions[-1]] / rows[1], 1.1, most=True)
+
+
+def test_time_over_size(
+    race: Callable[..., Times], findings: Findings, quick: bool, store: Path
+) -> None:
+    side = 256 if quick else 512
+
+    def job(rows: int) -> Callable[[], object]:
+        dem = xdemsr.synthetic.terrain((side, side))
+        tall = xr.concat([dem] * rows, "y").assign_coords(y=-30.0 * np.arange(rows * side))
+        return lambda: xdemsr.write_zarr(tall.chunk(256).demsr.upscale(16, "terrain-x16"), store)
+
+    areas = (1, 2, 4, 8)
+    times = race({str(area): job(area) for area in areas}, rounds=4)
+    first = times.best("1")
+    findings.table(
+        "growth",
+        ("area", "fastest, s", "over area, of the first", "processors, s"),
+        [
+            [
+                f"{area} x {side} x {side}",
+                f"{times.best(str(area)):.2f}",
+                f"{times.best(str(area)) / area / first:.3f}",
+                f"{times.work(str(area)):.2f}",
+            ]
+            for area in areas
+        ],
+    )
+    ratio = times.best("8") / times.best("4") / 2
+    findings.target("time at 8 times the area over twice that at 4", ratio, 1.05, most=True)
+
+
+def test_graphs_over_chunks(findings: Findings, quick: bool) -> None:
+    rows = []
+
+    def measure() -> None:
+        for side in (32, 64, 100) if quick else (32, 100, 200, 400):
+            lazy = da.zeros((side * 128, side * 128), chunks=512, dtype=np.float32)
+            raster = xr.DataArray(
+                lazy,
+                dims=("y", "x"),
+                coords={"y": -np.arange(side * 128.0), "x": np.arange(side * 128.0)},
+            )
+            start = perf_counter()
+            fine = raster.demsr.upscale(16, "terrain-x16", chunks=2048)
+            built = perf_counter()
+            (optimised,) = dask.optimize(fine.data)
+            done = perf_counter()
+            count = fine.data.npartitions
+            per = 1e6 * (done - start) / count
+            rows.append(
+                [
+                    f"{count:,}",
+                    f"{len(optimised.__dask_graph__()):,}",
+                    f"{built - start:.2f}",
+                    f"{done - built:.2f}",
+                    f"{per:.0f}",
+                ]
+            )
+
+    findings.once(measure)
+    columns = ("chunks of the answer", "tasks", "built in, s", "optimised in, s", "a chunk, µs")
+    findings.table("graphs", columns, rows)
