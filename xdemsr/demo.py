@@ -77,11 +77,13 @@ def run_demo(folder: str | Path, say: Callable[[str], None] = print) -> list[Pat
     say(f"{plan(dem, _SCALE)}\n")
 
     started = time.perf_counter()
-    store = write_zarr(fine, folder / "jacksboro_x16.zarr", overwrite=True)
+    store = folder / "jacksboro_x16.zarr"
+    write_zarr(fine, store, overwrite=True)
     seconds = time.perf_counter() - started
     say(f"wrote {store.name} in {seconds:.1f} s: {fine.size / seconds / 1e6:.1f} million pixels/s")
     written = open_raster(store)
-    cog = write_cog(written, folder / "jacksboro_x16.tif", overwrite=True)
+    cog = folder / "jacksboro_x16.tif"
+    write_cog(written, cog, overwrite=True)
     say(f"wrote {cog.name}, cloud-optimized GeoTIFF with overviews")
     picture = _draw(dem, written, folder / "jacksboro_x16.png")
     say(f"wrote {picture.name}\n")
@@ -101,7 +103,7 @@ def _draw(dem: xr.DataArray, fine: xr.DataArray, path: Path) -> Path:
         slice(part.start * _SCALE, part.stop * _SCALE) for part in (rows, columns)
     )
     spline = upscale(dem, _SCALE, "spline")
-    figure = compare(
+    axes = compare(
         {
             "SRTM, 3 arc-seconds": dem[rows, columns],
             "cubic spline, x16": spline[fine_rows, fine_columns],
@@ -109,6 +111,7 @@ def _draw(dem: xr.DataArray, fine: xr.DataArray, path: Path) -> Path:
         },
         exaggeration=1.5,
     )
+    figure = axes[0].figure
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return path

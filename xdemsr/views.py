@@ -104,13 +104,7 @@ def view_3d(
     if target is not None and target.suffix.lower() not in (".png", ".html"):
         raise InputError(f"cannot write {target}: its name must end in .png or .html.")
     raster = grid.plane(obj)
-    step = -(-max(raster.shape) // size)
-    if min(raster.shape) < step:
-        raise InputError(
-            f"a raster of {raster.shape[0]} x {raster.shape[1]} pixels is narrower than the blocks "
-            f"of {step} x {step} that size={size} thins it to. Choose a larger size."
-        )
-    thin = map_function(raster, _block_mean, "thin", coarsen=step, step=step).compute()
+    thin, step = thinned(raster, size)
     if not np.isfinite(thin.values).any():
         raise InputError("no pixel is valid; there is nothing to see.")
     base = grid.of(thin)
@@ -135,6 +129,20 @@ def view_3d(
     lit = _lit(scene, _northward(light.values, base), shade, exaggeration)
     picture = draw(lit, azimuth, altitude, size)
     return _shown(picture, _caption(base, exaggeration, step), target)
+
+
+def thinned(raster: xr.DataArray, size: int) -> tuple[xr.DataArray, int]:
+    """A raster in memory with at most ``size`` pixels along its longer side, and how far apart.
+
+    Each of its pixels is the mean of what is known in a square block; voids are NaN.
+    """
+    step = -(-max(raster.shape) // size)
+    if min(raster.shape) < step:
+        raise InputError(
+            f"a raster of {raster.shape[0]} x {raster.shape[1]} pixels is narrower than the blocks "
+            f"of {step} x {step} that size={size} thins it to. Choose a larger size."
+        )
+    return map_function(raster, _block_mean, "thin", coarsen=step, step=step).compute(), step
 
 
 def _lit(scene: Scene, light: Plane, shade: float, exaggeration: float) -> Scene:
