@@ -56,6 +56,13 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def slurm(session: nox.Session) -> None:
+    """Run the batch examples on a SLURM of one node: root, slurm-wlm and munge are needed."""
+    session.install("-e", ".[tests,cluster]")
+    session.run("pytest", "-m", "slurm", "tests/test_slurm.py", *session.posargs)
+
+
+@nox.session(default=False)
 def unets(session: nox.Session) -> None:
     """Run the tests that need segmentation-models-pytorch, beside the registry's own torch."""
     session.install("-e", ".[tests,unets]")
@@ -71,9 +78,29 @@ def foreign(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time the library beside what a user would write without it."""
+    """Time the library beside its bounds and its peers; tables go to docs/performance.md.
+
+    ``nox -s bench -- --quick`` takes small arrays and prints the tables. MONAI is installed without
+    its dependencies; torchgeo takes part where torchvision is (``nox -s bench -- --torchgeo``).
+    """
     session.install("-e", ".[tests]", *group("bench"))
-    session.run("pytest", "tests/benchmarks", "-s", *session.posargs)
+    session.install("--no-deps", "monai>=1.5")
+    options = list(session.posargs)
+    if "--torchgeo" in options:
+        options.remove("--torchgeo")
+        session.install("torchgeo>=0.8", "torchvision")
+    found = f"{session.create_tmp()}/bench.json"
+    session.run("pytest", "tests/benchmarks", f"--benchmark-json={found}", *options)
+    document = [] if options else ["docs/performance.md"]
+    session.run("python", "tests/benchmarks/report.py", found, *document)
+
+
+@nox.session(default=False)
+def kills(session: nox.Session) -> None:
+    """Kill a job forty times at random moments; the store must be the undisturbed one's."""
+    session.install("-e", ".[tests]")
+    session.env["XDEMSR_KILLS"] = "40"
+    session.run("pytest", "tests/test_store.py", "-k", "killed", *session.posargs)
 
 
 @nox.session(default=False)

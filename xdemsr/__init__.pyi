@@ -20,18 +20,22 @@ from .degradation import degrade as degrade
 from .derived import ndvi as ndvi
 from .derived import nodata_mask as nodata_mask
 from .drainage import drainage_agreement as drainage_agreement
+from .errors import ClusterError as ClusterError
 from .errors import GridError as GridError
 from .errors import GsdWarning as GsdWarning
 from .errors import InputError as InputError
 from .errors import ModelError as ModelError
 from .errors import WeightsError as WeightsError
 from .errors import XdemsrError as XdemsrError
+from .io import Missing as Missing
+from .io import missing as missing
 from .io import open as open
 from .io import write_cog as write_cog
 from .io import write_zarr as write_zarr
 from .learning import train as train
 from .matching import match_grid as match_grid
 from .metrics import evaluate as evaluate
+from .packing import pack as pack
 from .pairing import Pair as Pair
 from .pairing import pair_images as pair_images
 from .radiometry import match_histograms as match_histograms
@@ -61,6 +65,8 @@ from .spec import Band as Band
 from .spec import Local as Local
 from .spec import ModelSpec as ModelSpec
 from .spec import Windowed as Windowed
+from .stac import open_stac as open_stac
+from .versions import show_versions as show_versions
 from .views import view_3d as view_3d
 
 __version__: str

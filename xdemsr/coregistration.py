@@ -61,6 +61,16 @@ class Shift:
         the heights' unit.
     n : int
         Pixels that were compared.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> fine = xdemsr.synthetic.terrain((240, 320), gsd=10.0)
+    >>> coarse = fine.demsr.degrade(4)
+    >>> moved = coarse.assign_coords(x=coarse.x + 10.0) - 2.0
+    >>> shift = moved.demsr.coregister(fine)
+    >>> abs(shift.dx + 10.0) < 1.0, abs(shift.dz - 2.0) < 0.1
+    (True, True)
     """
 
     dx: float

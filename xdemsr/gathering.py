@@ -37,6 +37,13 @@ class Patch(NamedTuple):
         Name of the place it comes from.
     y, x : int
         Its first source pixel.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> patch = xdemsr.patches(xdemsr.synthetic.terrain((240, 320)), size=16, scale=4)[0]
+    >>> patch.inputs.shape, patch.target.shape
+    ((1, 16, 16), (1, 64, 64))
     """
 
     inputs: NDArray[np.float32]

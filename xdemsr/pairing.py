@@ -42,6 +42,14 @@ class Pair:
     displacement : Displacement or None
         How far the low image lies from the high one, by which that was moved; None where it was
         not asked.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> high = xdemsr.synthetic.imagery(xdemsr.synthetic.fractal((120, 160), gsd=5.0))
+    >>> pair = xdemsr.pair_images(high.demsr.degrade(2), high)
+    >>> pair.scale, pair.low.shape, pair.high.shape
+    (2, (4, 60, 80), (4, 120, 160))
     """
 
     low: xr.DataArray

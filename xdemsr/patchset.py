@@ -68,6 +68,13 @@ class Patches:
         where patches were read to be chosen, ``valid`` (share of pixels with data), ``count``,
         ``mean``, ``min``, ``max`` (of the target's first band) and ``slope`` (degrees). Patches
         that lie in the same chunks follow each other.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> patches = xdemsr.patches(xdemsr.synthetic.terrain((240, 320)), size=16, scale=4)
+    >>> len(patches), patches.scale
+    (20, 4)
     """
 
     size: Size

@@ -58,6 +58,17 @@ class Displacement:
         Of the edges of both images after the move: the median over windows.
     windows : int
         That were believed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xdemsr
+    >>> dem = xdemsr.synthetic.fractal((240, 320), gsd=10.0)
+    >>> image = xdemsr.synthetic.imagery(dem)
+    >>> moved = image.assign_coords(x=image.x + 5.0)
+    >>> found = xdemsr.register_images(moved, image)
+    >>> abs(found.dx + 5.0) < 1.0
+    True
     """
 
     dx: float

@@ -92,6 +92,13 @@ class Seams:
         The largest z that chance explains.
     false_alarm : float
         Chance that a raster without seams has a z beyond that.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> seams = xdemsr.synthetic.terrain((200, 300)).demsr.upscale(2).demsr.check_seams()
+    >>> seams.ok
+    True
     """
 
     y: AxisSeams | None

@@ -32,6 +32,12 @@ class Band:
 
     ``scale`` is how many of its pixels lie along one pixel of the model's input grid: 1 for the
     raster itself, 4 for a guide image of four times finer sampling.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> xdemsr.Band("ortho", scale=4)
+    Band(name='ortho', units='', scale=4)
     """
 
     name: str
@@ -52,6 +58,12 @@ class Local:
     tile : int
         Size of the core given to the network at once. It moves the last bit of the numbers, so it
         belongs to the model, not to the call.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> xdemsr.Local(halo=20, multiple_of=4)
+    Local(halo=20, multiple_of=4, tile=128)
     """
 
     halo: int
@@ -73,6 +85,12 @@ class Windowed:
 
     Windows of exactly ``size`` source pixels overlap by ``overlap`` and are blended with ramps that
     sum to one.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> xdemsr.Windowed(size=256, overlap=64)
+    Windowed(size=256, overlap=64)
     """
 
     size: int
@@ -148,6 +166,13 @@ class ModelSpec:
         Data, recipe and scores.
     weights : Weights or None
         None for models without parameters.
+
+    Examples
+    --------
+    >>> import xdemsr
+    >>> spec = xdemsr.load_model("terrain-x4").spec
+    >>> spec.architecture, spec.context, [band.name for band in spec.inputs]
+    ('terrain', Local(halo=23, multiple_of=1, tile=128), ['elevation', 'vertical_error'])
     """
 
     name: str

@@ -35,6 +35,12 @@ class Mixture:
     ------
     InputError
         If odds are negative or all zero, or a range is not (smallest, largest).
+
+    Examples
+    --------
+    >>> from xdemsr.training import Mixture
+    >>> Mixture(stripes=(0.1, 0.5)).stripes
+    (0.1, 0.5)
     """
 
     exact: float = 0.28

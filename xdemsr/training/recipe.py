@@ -162,5 +162,12 @@ class Recipe:
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with xdemsr."""
+    """Names of the recipes that come with xdemsr.
+
+    Examples
+    --------
+    >>> from xdemsr.training import shipped_recipes
+    >>> "terrain" in shipped_recipes()
+    True
+    """
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
