@@ -34,7 +34,8 @@ def test_start(race: Callable[..., Times], findings: Findings) -> None:
     times = race(jobs, rounds=7)
     plain = "`import xarray, rioxarray, dask.array`"
     rows = times.rows(plain)
-    findings.table("start", ("in a fresh process", "fastest, s", "median, s", "ratio"), rows)
+    columns = ("in a fresh process", "fastest, s", "median, s", "ratio", "processors, s")
+    findings.table("start", columns, rows)
     ratio = times.best("`import xdemsr`") / times.best(plain)
     findings.target(
         "`import xdemsr` over `import xarray, rioxarray, dask.array`", ratio, 1.2, most=True
