@@ -33,7 +33,8 @@ def _upsample(x: Tensor, taps: Tensor, stride: int) -> Tensor:
     n, c, rows, columns = x.shape
     ny, nx = ((length - width) // stride + 1 for length in (rows, columns))
     by_x, step = _grouped(taps, nx, stride)
-    wide = torch.matmul(x.unfold(-1, by_x.shape[1], step), by_x.T)
+    # Copied by reshape: one large matrix product, where the overlapping view is one for each row.
+    wide = torch.mm(x.unfold(-1, by_x.shape[1], step).reshape(-1, by_x.shape[1]), by_x.T)
     by_y, step = _grouped(taps, ny, stride)
     # Each group of output rows is a small matrix product with the rows around it, written where it
     # belongs. A table for each, though all are one, or matmul would copy the overlapping rows.
