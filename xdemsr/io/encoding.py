@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from numcodecs import Zstd
 from xarray.conventions import encode_cf_variable
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from xdemsr import grid
 from xdemsr.errors import InputError
+from xdemsr.io.chunk_bytes import compressors
 from xdemsr.storage import unpacked
 
 #: Encoding that says what the numbers are; how the source was stored does not matter here.
@@ -25,11 +25,6 @@ _ANCILLARY = "ancillary_variables"
 
 #: Pixels along the chunks of an array that has none.
 _CHUNK = 2048
-
-#: Bytes of equal weight are put side by side first: those of sign and exponent hardly change from
-#: pixel to pixel, and the last ones of a mantissa are noise to any compressor. So LZ4 is twice as
-#: fast as Zstandard is on the numbers as they are, and its files are a third smaller.
-_BLOSC = {"cname": "lz4", "clevel": 5}
 
 #: Level 1: the default takes three times as long for one or two per cent.
 _ZSTD_LEVEL = 1
@@ -156,11 +151,11 @@ def _encoding(
             # A shard holds whole chunks, beyond the border of the array too.
             pairs = zip(regions, sizes, strict=True)
             encoding["shards"] = tuple(-(-region // size) * size for region, size in pairs)
-    # A checksum finds what a disk has lost. Zarr 2 has none but Zstandard's own.
     if zarr_format == 2:
+        # The one checksum that Zarr 2 has.
         encoding["compressors"] = [Zstd(level=_ZSTD_LEVEL, checksum=True)]
     else:
-        encoding["compressors"] = [BloscCodec(**_BLOSC, shuffle="shuffle"), Crc32cCodec()]
+        encoding["compressors"] = compressors()
         # What was not written reads as missing, not as zero.
         void = encoding.get("_FillValue", raster.attrs.get("_FillValue"))
         if void is not None:

@@ -24,6 +24,7 @@ from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from xdemsr.errors import InputError
+from xdemsr.io.chunk_bytes import ChunkBytes
 from xdemsr.io.stores import Objects
 from xdemsr.window import Tiling
 
@@ -80,8 +81,12 @@ class Regions:
 
     def write(self, index: Index, block: NDArray[Any]) -> None:
         """Put a region in place, then its mark."""
-        self.array[self.slices(index)] = block
-        Objects(self.store).note_sizes(self._keys(index), self._mark(index))
+        objects, keys = Objects(self.store), self._keys(index)
+        if self._chunk_bytes is not None and len(keys) == 1:
+            objects.replace(keys[0], self._chunk_bytes(block))
+        else:
+            self.array[self.slices(index)] = block
+        objects.note_sizes(keys, self._mark(index))
 
     def unmarked(self) -> list[Index]:
         """Regions without a mark."""
@@ -113,6 +118,10 @@ class Regions:
     def clear(self) -> None:
         """Take the marks away."""
         Objects(self.store).remove(f"{self.path}/{MARKS}")
+
+    @cached_property
+    def _chunk_bytes(self) -> ChunkBytes | None:
+        return ChunkBytes.of(self.array)
 
     @cached_property
     def _slices(self) -> list[list[slice]]:

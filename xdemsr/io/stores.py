@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -21,6 +23,9 @@ from xdemsr.io.paths import is_remote
 
 #: A path, a URL, a store of zarr, or one of the package obstore.
 StoreLike = str | os.PathLike[str] | Store | Any
+
+#: Bytes, or an array of them.
+Buffer = bytes | NDArray[np.uint8]
 
 #: Keys at the root of a store, of version 3 or 2; attributes first.
 ROOT_KEYS = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
@@ -122,10 +127,17 @@ class Objects:
         found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
-    def write(self, key: str, content: bytes) -> None:
+    def write(self, key: str, content: Buffer) -> None:
         """Put an object in place."""
         buffer = default_buffer_prototype().buffer.from_bytes(content)
         sync(self.store.set(key, buffer))
+
+    def replace(self, key: str, content: Buffer | None) -> None:
+        """Put an object in place, or take it away."""
+        if content is None:
+            sync(self.store.delete(key))
+        else:
+            self.write(key, content)
 
     def sizes(self, keys: Iterable[str]) -> list[int | None]:
         """Bytes of each object; None for those that are not there."""
