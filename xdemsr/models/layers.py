@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def upsample(x: Tensor, taps: Tensor, stride: int = 1) -> Tensor:
@@ -98,6 +99,6 @@ def local_mean(x: Tensor, radius: int) -> Tensor:
 
     A tile-independent offset: unlike a tile's own mean it does not depend on where tiles lie.
     """
-    return torch.nn.functional.avg_pool2d(
-        x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False
-    )
+    for size, padding in (((1, 2 * radius + 1), (0, radius)), ((2 * radius + 1, 1), (radius, 0))):
+        x = functional.avg_pool2d(x, size, stride=1, padding=padding, count_include_pad=False)
+    return x
