@@ -271,7 +271,7 @@ def test_threads_that_begin_together_load_once(
 
 TURNS = """
 import sys, threading, time
-from xdemsr.device import turn
+from xdemsr.turns import turn
 def work():
     for _ in range(10):
         asked = time.monotonic_ns()
@@ -312,9 +312,9 @@ def test_a_process_that_dies_leaves_its_turn(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    code = "from xdemsr.device import turn; import os\nwith turn('gpu-x'): os._exit(9)"
+    code = "from xdemsr.turns import turn; import os\nwith turn('gpu-x'): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-    code = "from xdemsr.device import turn\nwith turn('gpu-x'): print('mine')"
+    code = "from xdemsr.turns import turn\nwith turn('gpu-x'): print('mine')"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=30)
     assert b"mine" in done.stdout
 
@@ -325,7 +325,7 @@ def test_the_first_gpu_that_a_worker_is_shown_is_its_own(monkeypatch: pytest.Mon
 
     import torch
 
-    from xdemsr.device import _name, resolve_device
+    from xdemsr.device import resolve_device, unmistakable
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -333,7 +333,7 @@ def test_the_first_gpu_that_a_worker_is_shown_is_its_own(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     device = resolve_device("auto")
     assert device == torch.device("cuda:0") == resolve_device("cuda")
-    assert _name(device) == "gpu-8a3f"
+    assert unmistakable(device) == "gpu-8a3f"
 
 
 FAULTS = """

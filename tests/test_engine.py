@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 import xdemsr
 from xdemsr import Band, Local, Windowed
-from xdemsr.device import Runner, resolve_device, resolve_precision
+from xdemsr.device import resolve_device, resolve_precision
 from xdemsr.errors import InputError, ModelError
 from xdemsr.execution import Execution
 from xdemsr.loading import load_model
+from xdemsr.runner import Runner
 
 MODELS = {
     "terrain": 16,
@@ -293,9 +294,10 @@ class _Scarce:
 def test_batches_are_halved_when_memory_runs_out() -> None:
     spec = xdemsr.ModelSpec(name="m", architecture="a:b", scale=1, context=Local(0))
     network = _Scarce()
-    runner = Runner(network, spec, torch.device("cpu"), torch.float32, Execution())  # type: ignore[arg-type]
+    asked = Execution(batch_size=8)
+    runner = Runner(lambda: network, spec, torch.device("cpu"), torch.float32, asked)  # type: ignore[arg-type,return-value]
     tiles = [[np.full((1, 4, 5), k, np.float32)] for k in range(7)]
-    answers = runner._in_batches(tiles, 8)
+    answers = list(runner._in_batches(iter(tiles)))
     assert network.asked == [8, 4, 2, 2, 2, 2]
     for k, answer in enumerate(answers):
         np.testing.assert_array_equal(answer, np.full((1, 4, 5), 2.0 * k))
@@ -307,9 +309,10 @@ def test_one_tile_that_does_not_fit_is_an_error() -> None:
     def never(x: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    runner = Runner(never, spec, torch.device("cpu"), torch.float32, Execution())  # type: ignore[arg-type]
+    asked = Execution(batch_size=4)
+    runner = Runner(lambda: never, spec, torch.device("cpu"), torch.float32, asked)  # type: ignore[arg-type,return-value]
     with pytest.raises(torch.OutOfMemoryError):
-        runner._in_batches([[np.zeros((1, 4, 5), np.float32)]], 4)
+        list(runner._in_batches(iter([[np.zeros((1, 4, 5), np.float32)]])))
 
 
 def test_a_network_that_breaks_its_promise_is_named(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xdemsr
-import xdemsr.device
+import xdemsr.runner
 from xdemsr import Band, Local, Windowed
 from xdemsr.errors import GridError, InputError, ModelError
 
@@ -149,9 +149,9 @@ def test_an_anchor_coarser_than_the_overlap_has_the_windows_levelled(
     relief: Path, heights: xr.DataArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = []
-    core = xdemsr.device.Runner._core
+    core = xdemsr.runner.Runner._core
     monkeypatch.setattr(
-        xdemsr.device.Runner, "_core", lambda self, x: given.append(1) or core(self, x)
+        xdemsr.runner.Runner, "_core", lambda self, x: given.append(1) or core(self, x)
     )
 
     def error(size: int) -> tuple[float, int]:

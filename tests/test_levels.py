@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 
 import xdemsr
-import xdemsr.device
+import xdemsr.runner
 from xdemsr import Band, Local, ModelSpec, Windowed
 from xdemsr.again import read_again
 from xdemsr.agreement import Blending
@@ -294,13 +294,13 @@ def test_plans_count_the_windows_twice(
     plan = image.demsr.plan(model=spec, chunks=32)
     once = image.demsr.plan(model=replace(spec, relative=False), chunks=32)
     given = []
-    core = xdemsr.device.Runner._core
+    core = xdemsr.runner.Runner._core
 
     def counted(self: Any, inputs: Any) -> Any:
         given.append(inputs[0].shape[-2] * inputs[0].shape[-1])
         return core(self, inputs)
 
-    monkeypatch.setattr(xdemsr.device.Runner, "_core", counted)
+    monkeypatch.setattr(xdemsr.runner.Runner, "_core", counted)
     fine = image.demsr.elevation(relief(), chunks=32)
     fine.compute()
     assert plan.tiles == len(given)

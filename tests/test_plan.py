@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import xdemsr
-import xdemsr.device
+import xdemsr.runner
 from xdemsr.chunking import spatial_chunks
 from xdemsr.spec import ModelSpec, Windowed
 from xdemsr.tiles import make_tiling
@@ -30,13 +30,13 @@ def test_tiles_and_tasks_are_counted_right(
     dem = xdemsr.synthetic.terrain((43, 61)).chunk(16).expand_dims(time=2)
     plan = dem.demsr.plan(16, terrain_model, ensemble=ensemble, chunks=chunks)
     given = []
-    core = xdemsr.device.Runner._core
+    core = xdemsr.runner.Runner._core
 
     def counted(self, inputs):  # type: ignore[no-untyped-def]
         given.append(inputs[0].shape[-2] * inputs[0].shape[-1])
         return core(self, inputs)
 
-    monkeypatch.setattr(xdemsr.device.Runner, "_core", counted)
+    monkeypatch.setattr(xdemsr.runner.Runner, "_core", counted)
     fine = dem.demsr.upscale(16, terrain_model, ensemble=ensemble, chunks=chunks)
     fine.compute()
     assert plan.tiles == len(given)

@@ -136,16 +136,16 @@ def test_integer_sentinels_are_voids(dem: xr.DataArray, terrain_model: str) -> N
 
 
 def test_all_void_windows_skip_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    import xdemsr.device
+    import xdemsr.runner
 
     seen: list[int] = []
-    run = xdemsr.device.Runner.__call__
+    core = xdemsr.runner.Runner._core
 
-    def counted(self, tiles, batch_size):  # type: ignore[no-untyped-def]
-        seen.append(len(tiles))
-        return run(self, tiles, batch_size)
+    def counted(self, inputs):  # type: ignore[no-untyped-def]
+        seen.append(len(inputs))
+        return core(self, inputs)
 
-    monkeypatch.setattr(xdemsr.device.Runner, "__call__", counted)
+    monkeypatch.setattr(xdemsr.runner.Runner, "_core", counted)
     da = xr.DataArray(np.full((300, 600), np.nan, np.float32), dims=("y", "x"))
     assert da.demsr.upscale(2, "histospline").isnull().all()
     assert seen == []

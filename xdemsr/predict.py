@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xdemsr.agreement import SUMS, Blending
-from xdemsr.device import Planes, Runner, resolve_device, resolve_precision
+from xdemsr.device import resolve_device, resolve_precision
 from xdemsr.execution import Execution
 from xdemsr.loading import load_module
+from xdemsr.runner import Planes, Runner
 from xdemsr.spec import Border, ModelSpec, Windowed
 from xdemsr.tiles import bridge_margin, bridge_reach, make_tiling
 from xdemsr.voids import Mask, bridge
@@ -136,17 +138,15 @@ _Tile = tuple[tuple[int, int], Window]
 def _answers(
     spec: ModelSpec, execution: Execution, cutter: _Cutter, tiles: Sequence[_Tile]
 ) -> Iterator[tuple[_Tile, Planes]]:
-    """The network's answer to each tile, batch after batch."""
+    """The network's answer to each tile, as they come."""
     if not tiles:
         return
     device = resolve_device(execution.device)
     precision = resolve_precision(execution.precision, device, spec)
-    runner = Runner(load_module(spec, device, precision), spec, device, precision, execution)
-    size = runner.batch_size(tiles[0][1].padded.shape)
-    for start in range(0, len(tiles), size):
-        group = tiles[start : start + size]
-        answers = runner([cutter.inputs(window) for _, window in group], size)
-        yield from zip(group, answers, strict=True)
+    network = partial(load_module, spec, device, precision)
+    runner = Runner(network, spec, device, precision, execution)
+    answers = runner.answers(cutter.inputs(window) for _, window in tiles)
+    yield from zip(tiles, answers, strict=True)
 
 
 class _Cutter:

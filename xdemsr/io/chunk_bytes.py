@@ -10,7 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import google_crc32c
 import numpy as np
@@ -23,7 +23,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 #: Bytes of equal weight are put side by side first: those of sign and exponent hardly change from
 #: pixel to pixel, and the last ones of a mantissa are noise to any compressor. So LZ4 is twice as
 #: fast as Zstandard is on the numbers as they are, and its files are a third smaller.
-_NAME, _LEVEL = "lz4", 5
+_NAME: Literal["lz4"] = "lz4"
+_LEVEL = 5
 
 #: Bytes of a checksum.
 _CHECKSUM = 4
@@ -61,7 +62,7 @@ class ChunkBytes:
             return None
         return cls(array.chunks, np.asarray(array.fill_value, array.dtype)[()])
 
-    def __call__(self, block: NDArray[Any]) -> NDArray[np.uint8] | None:
+    def __call__(self, block: NDArray[Any]) -> memoryview | None:
         """The bytes of a chunk, which at the array's border may be cut; None where all is void."""
         block = block.astype(self.void.dtype, copy=False)
         if self._is_void(block):
@@ -76,7 +77,7 @@ class ChunkBytes:
         content[:-_CHECKSUM] = np.frombuffer(packed, np.uint8)
         checksum = google_crc32c.value(packed).to_bytes(_CHECKSUM, "little")
         content[-_CHECKSUM:] = np.frombuffer(checksum, np.uint8)
-        return content
+        return content.data
 
     def _is_void(self, block: NDArray[Any]) -> bool:
         # Seldom more than one number is looked at.

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -23,9 +21,6 @@ from xdemsr.io.paths import is_remote
 
 #: A path, a URL, a store of zarr, or one of the package obstore.
 StoreLike = str | os.PathLike[str] | Store | Any
-
-#: Bytes, or an array of them.
-Buffer = bytes | NDArray[np.uint8]
 
 #: Keys at the root of a store, of version 3 or 2; attributes first.
 ROOT_KEYS = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
@@ -127,12 +122,12 @@ class Objects:
         found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
-    def write(self, key: str, content: Buffer) -> None:
+    def write(self, key: str, content: bytes | memoryview) -> None:
         """Put an object in place."""
         buffer = default_buffer_prototype().buffer.from_bytes(content)
         sync(self.store.set(key, buffer))
 
-    def replace(self, key: str, content: Buffer | None) -> None:
+    def replace(self, key: str, content: bytes | memoryview | None) -> None:
         """Put an object in place, or take it away."""
         if content is None:
             sync(self.store.delete(key))
