@@ -13,8 +13,8 @@ Chunks = int | tuple[int, int] | str
 
 #: Bytes of one automatic chunk, at most.
 LARGEST_CHUNK = 128 << 20
-#: Automatic chunks are this many at least, so that small rasters keep two processors busy. More
-#: would make the memory of a run grow with the raster before it stays level.
+#: Automatic chunks are this many at least, so that one of a small raster is compressed while another
+#: is answered. More would make the memory of a run grow with the raster before it stays level.
 _FEWEST = 2
 #: Bytes of one window of work where no dask is involved.
 EAGER_CHUNK = 16 << 20
@@ -33,7 +33,7 @@ def spatial_chunks(
     ----------
     chunks : int, (int, int) or "auto"
         As asked. ``"auto"`` holds as many whole tiles as fit in ``largest`` and in half of the
-        answer, so that no tile is computed twice.
+        answer, so that no tile is computed twice; where windows overlap, all of a small answer.
     spec : ModelSpec
     shape : (ny, nx)
         Of the model's input.
@@ -78,18 +78,16 @@ def split(length: int, size: int) -> tuple[int, ...]:
 def _automatic(
     spec: ModelSpec, shape: tuple[int, int], pixel_bytes: int, largest: int
 ) -> tuple[int, int]:
-    most, half = largest, math.prod(shape) * spec.scale**2 * pixel_bytes // _FEWEST
-    largest = min(most, half)
+    whole = math.prod(shape) * spec.scale**2 * pixel_bytes
+    if isinstance(spec.context, Windowed) and whole <= largest:
+        # Windows overlap, and those at a border of two chunks are answered for both.
+        return shape[0] * spec.scale, shape[1] * spec.scale
+    largest = min(largest, whole // _FEWEST)
     tiling = make_tiling(spec, shape)
     steps = [
         (spans[1].start - spans[0].start if len(spans) > 1 else spans[0].size) * spec.scale
         for spans in (tiling.y, tiling.x)
     ]
-    if isinstance(spec.context, Windowed) and half <= most:
-        # Windows overlap, and those at a border of two chunks are answered for both: one border.
-        rows = -(-shape[0] * spec.scale // (_FEWEST * steps[0])) * steps[0]
-        if rows * shape[1] * spec.scale * pixel_bytes <= most:
-            return rows, shape[1] * spec.scale
     rows, columns = ((max(1, math.isqrt(largest // pixel_bytes) // step) * step) for step in steps)
     # One more along an axis may still fit.
     while rows * (columns + steps[1]) * pixel_bytes <= largest:

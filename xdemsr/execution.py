@@ -28,8 +28,8 @@ class Execution:
     precision : str
         ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"`` of the network's trunk.
     batch_size : int or "auto"
-        Tiles given to the device at once. On the CPU tiles run one after another on as many
-        threads as the scheduler has, so it changes nothing there.
+        Tiles given to the device at once. On the CPU each tile has a thread of its own, so it
+        changes nothing there.
     ensemble : bool
         Average the answers to the eight flips and rotations of each tile.
     """

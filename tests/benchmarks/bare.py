@@ -54,11 +54,18 @@ class BareNetwork:
         self.planes = torch.from_numpy(values.astype(np.float32))
 
     def __call__(self) -> None:
-        with ThreadPoolExecutor() as pool:
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads, initializer=self._alone) as pool:
             list(pool.map(self._answer, range(len(self.tiles))))
+        # torch takes the last number said for that of new threads.
+        torch.set_num_threads(threads)
+
+    @staticmethod
+    def _alone() -> None:
+        torch.get_num_threads()
+        torch.set_num_threads(1)
 
     def _answer(self, number: int) -> None:
-        torch.set_num_threads(1)
         window = self.tiles[number].padded.pad(0)
         y, x = (
             slice(span.start + self.margin, span.stop + self.margin)
