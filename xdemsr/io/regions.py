@@ -80,6 +80,13 @@ class Regions:
 
     def write(self, index: Index, block: NDArray[Any]) -> None:
         """Put a region in place, then its mark."""
+        try:
+            self._put(index, block)
+        except FileNotFoundError:
+            # Another run on the same store has ended, and swept away what was half written.
+            self._put(index, block)
+
+    def _put(self, index: Index, block: NDArray[Any]) -> None:
         self.array[self.slices(index)] = block
         Objects(self.store).note_sizes(self._keys(index), self._mark(index))
 
