@@ -211,6 +211,26 @@ def test_a_file_that_is_swept_away_is_written_again(
     np.testing.assert_array_equal(xdemsr.open(path).values, surface().values)
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_run_that_died_at_once_goes_on(tmp_path: Path, zarr_format: int) -> None:
+    """With nothing but the root's metadata, of which the first object is there."""
+    path, how = tmp_path / "a.zarr", {"zarr_format": zarr_format}
+    whole = xdemsr.write_zarr(counted(surface(), []), tmp_path / "whole.zarr", **how)
+    interrupted(surface(), path, 1, **how)
+    root = "zarr.json" if zarr_format == 3 else ".zattrs"
+    for other in path.iterdir():
+        if other.is_dir():
+            shutil.rmtree(other)
+        elif other.name != root:
+            other.unlink()
+    for verify in (False, True):
+        assert xdemsr.missing(path, verify=verify) == [xdemsr.Missing("elevation", ())]
+    with pytest.raises(FileExistsError, match="unfinished"):
+        xdemsr.write_zarr(counted(surface(), []), path, **how)
+    xdemsr.write_zarr(counted(surface(), []), path, resume=True, **how)
+    assert content(path) == content(whole)
+
+
 def test_files_half_written_are_swept_away(tmp_path: Path) -> None:
     """What zarr was writing under another name when it was killed, or its worker was."""
     path = tmp_path / "a.zarr"

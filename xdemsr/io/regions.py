@@ -149,9 +149,8 @@ class Regions:
         return bool(said == dict(zip(said, objects.sizes(said), strict=True)))
 
     def _readable(self, index: Index) -> bool:
-        array = self.array
         try:
-            array[self.slices(index)]
+            self.array[self.slices(index)]
         except (OSError, RuntimeError, ValueError):
             return False
         return True

@@ -68,11 +68,16 @@ def state_of(objects: Objects) -> State:
 
 
 def regions_of(objects: Objects, state: State) -> Iterator[Regions]:
-    """The regions of a store that is there."""
+    """The regions of a store that is there; an array that is not there yet is one region."""
     import zarr
 
     for path, sizes in state.regions.items():
-        shape = zarr.open_array(objects.store, path=path, mode="r").shape
+        try:
+            shape = zarr.open_array(objects.store, path=path, mode="r").shape
+        except FileNotFoundError:
+            # The run was killed while it wrote the metadata, of which the root is the first.
+            yield Regions(objects.store, path, ())
+            continue
         chunks = tuple(split(length, size) for length, size in zip(shape, sizes, strict=True))
         yield Regions(objects.store, path, chunks)
 
