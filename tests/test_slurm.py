@@ -171,8 +171,11 @@ def wait_for_regions(target: Path, number: int) -> None:
 
 def ended(job: str) -> bool:
     if state(job) == "PENDING":
-        # Two minutes pass before SLURM itself would start it again.
-        ran("scontrol", "update", f"JobId={job}", "StartTime=now")
+        # Two minutes pass before SLURM itself would start it again; what starts in the second in
+        # which it was queued has no right to run, and fails.
+        time.sleep(2)
+        with suppress(subprocess.CalledProcessError):
+            ran("scontrol", "update", f"JobId={job}", "StartTime=now")
     return state(job) in ("COMPLETED", "FAILED", "CANCELLED")
 
 
