@@ -49,12 +49,12 @@ def test_chunks_are_those_asked_for(dem: xr.DataArray, chunks: object) -> None:
     assert fine.data.chunksize == expected
 
 
-def test_automatic_chunks_are_whole_tiles_of_64_to_128_mib() -> None:
+def test_automatic_chunks_are_whole_tiles_of_16_to_32_mib() -> None:
     import dask.array as da
 
     source = xr.DataArray(da.zeros((3000, 4000), chunks=500), dims=("y", "x"))
     fine = source.demsr.upscale(16, "histospline")
-    assert 64 << 20 <= fine.data.chunksize[0] * fine.data.chunksize[1] * 4 <= 128 << 20
+    assert 16 << 20 <= fine.data.chunksize[0] * fine.data.chunksize[1] * 4 <= 32 << 20
 
 
 def test_small_rasters_have_work_for_two_processors(terrain_model: Path) -> None:

@@ -203,6 +203,25 @@ def test_resume(source: Path, tmp_path: Path) -> None:
     assert "GeoTIFF" in run("upscale", source, tmp_path / "a.tif", "--resume", fails=True)
 
 
+def test_a_stac(tmp_path: Path, dem: xr.DataArray) -> None:
+    pystac = pytest.importorskip("pystac")
+    from catalog import make_item
+
+    item = make_item(str(write(dem, tmp_path / "dem.tif")), tmp_path / "dem.tif")
+    listed = tmp_path / "items.json"
+    pystac.ItemCollection([item]).save_object(str(listed))
+    west, south, east, north = item.bbox
+    bbox = (west, south, (west + east) / 2, north)
+    place = ("--collection", "terrain", "--bbox", *bbox)
+    command = ("upscale", listed, tmp_path / "a.zarr", "--scale", 2, "--model", "bicubic")
+    run(*command, *place, "--variable", "data", "--resume")
+    expected = xdemsr.open_stac(listed, "terrain", bbox=bbox).demsr.upscale(2, "bicubic")
+    np.testing.assert_array_equal(xdemsr.open(tmp_path / "a.zarr").values, expected.values)
+    assert f"{expected.shape[0]:,}" in run("plan", listed, "--scale", 2, *place)
+    said = run("plan", listed, "--bbox", *bbox, fails=True)
+    assert "say --collection too" in said
+
+
 def test_scheduler(source: Path, tmp_path: Path, dem: xr.DataArray) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(

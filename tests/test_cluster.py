@@ -70,7 +70,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 def wait_for_regions(store: Path, number: int) -> None:
     deadline = time.monotonic() + 60
-    while len(list(store.glob("elevation/.xdemsr/*"))) < number:
+    while len(list(store.glob("*/.xdemsr/*"))) < number:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -239,6 +239,38 @@ def test_the_example_for_one_machine_runs(dem: xr.DataArray, tmp_path: Path) -> 
     assert "fine.zarr" in done.stdout
     expected = xdemsr.open(tmp_path / "coarse.tif").demsr.upscale(4, "bicubic")
     np.testing.assert_array_equal(xdemsr.open(tmp_path / "fine.zarr").values, expected.values)
+
+
+def test_the_example_reads_a_stac_and_goes_on_after_a_kill(
+    dem: xr.DataArray, tmp_path: Path
+) -> None:
+    """API, web server, cluster and all: everything that belongs to the run dies at once."""
+    pytest.importorskip("pystac_client")
+    from catalog import make_item, stac_api
+    from web import WebServer
+
+    xdemsr.write_cog(dem, tmp_path / "coarse.tif")
+    options = ["--scale", "8", "--model", "bicubic", "--workers", "2", "--chunks", "24"]
+    script = Path(__file__).parent.parent / "examples" / "batch" / "localcluster.py"
+    with WebServer(tmp_path) as web:
+        voids: list[Any] = [{"nodata": "nan"}]
+        item = make_item(web.url("coarse.tif"), tmp_path / "coarse.tif", bands=voids)
+        west, south, east, north = item.bbox
+        bbox = (west + 0.002, south + 0.002, east - 0.002, north - 0.002)
+        with stac_api(tmp_path, [item]) as url:
+            found = xdemsr.open_stac(url, "terrain", bbox=bbox)
+            fine = found.demsr.upscale(8, "bicubic", chunks=24)
+            whole = xdemsr.write_zarr(fine, tmp_path / "whole.zarr")
+            store = tmp_path / "fine.zarr"
+            line = [sys.executable, str(script), "--stac", url, "terrain", *map(str, bbox)]
+            command = [*line, str(store), *options]
+            quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            with subprocess.Popen(command, start_new_session=True, **quiet) as job:
+                wait_for_regions(store, 5)
+                os.killpg(job.pid, signal.SIGKILL)
+            assert 0 < len(xdemsr.missing(store)) <= fine.data.npartitions - 5
+            subprocess.run(command, check=True, timeout=120, **quiet)
+    assert content(store) == content(whole)
 
 
 def test_threads_that_begin_together_load_once(

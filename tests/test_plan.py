@@ -13,10 +13,7 @@ import xarray as xr
 
 import xdemsr
 import xdemsr.runner
-from xdemsr.chunking import spatial_chunks
-from xdemsr.spec import ModelSpec, Windowed
-from xdemsr.tiles import make_tiling
-from xdemsr.window import Tiling
+from xdemsr.spec import Windowed
 
 
 @pytest.mark.parametrize("chunks", ["auto", (300, 250)])
@@ -137,12 +134,11 @@ def test_a_trial_says_how_long_it_takes(
     assert raster.demsr.plan(4, "bicubic").seconds is None
 
 
-def test_small_windowed_rasters_are_cut_along_one_axis() -> None:
-    spec = ModelSpec("windows", "effnetv2_dem", 16, Windowed(25, 5))
-    for shape in ((64, 90), (128, 128), (130, 75)):
-        tiling = make_tiling(spec, shape)
-        chunks = Tiling.from_chunks(*spatial_chunks("auto", spec, shape, 4))
-        assert chunks.shape == (2, 1)
-        places = [chunks[i, 0].coarsen(16) for i in range(2)]
-        count = sum(1 for place in places for _ in tiling.touching(place))
-        assert count <= (tiling.shape[0] + 2) * tiling.shape[1]
+@pytest.mark.parametrize("lazy", [True, False])
+def test_windows_of_a_small_raster_are_answered_once(make_model, lazy: bool) -> None:  # type: ignore[no-untyped-def]
+    model = make_model("windowed", "networks:Blur", 2, Windowed(25, 5))
+    for shape in ((64, 90), (128, 107), (130, 75)):
+        dem = xdemsr.synthetic.terrain(shape)
+        plan = (dem.chunk(50) if lazy else dem).demsr.plan(model=model)
+        ny, nx = (-(-(length - 5) // 20) for length in shape)
+        assert plan.tiles == ny * nx

@@ -218,6 +218,22 @@ def test_workers_that_die_are_told_of(client: Any, tmp_path: Path) -> None:
     client.wait_for_workers(2, timeout=30)
 
 
+def test_without_workers_it_ends_where_that_is_asked_for(tmp_path: Path) -> None:
+    setting = {"distributed.scheduler.no-workers-timeout": "200ms"}
+    with (
+        dask.config.set(setting),
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.raises(ClusterError, match=r"no worker for 0\.2 seconds.*resume=True"),
+    ):
+        run_tasks(*writing(put, tmp_path, da.ones((2, 3), chunks=1)), client=client)
+
+
+def test_what_is_no_client_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must be a distributed\.Client: for a scheduler's addr"):
+        run_tasks(*writing(put, tmp_path, da.ones((2, 3), chunks=1)), client="tcp://127.0.0.1:8786")
+
+
 def test_an_interrupt_leaves_nothing_behind(client: Any, tmp_path: Path) -> None:
     def wait(folder: Path, index: tuple[int, ...], block: np.ndarray) -> None:
         (folder / str(index[0])).touch()

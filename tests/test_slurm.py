@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,11 @@ import xarray as xr
 
 import xdemsr
 from xdemsr.errors import InputError
+
+pytest.importorskip("pystac_client")
+
+from catalog import make_item, stac_api
+from web import WebServer
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "batch"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -142,12 +147,14 @@ def content(path: Path) -> dict[str, bytes]:
     }
 
 
-def submitted(coarse: Path, target: Path, *options: str) -> str:
+def submitted(
+    source: Path | str, target: Path, *options: str, place: Sequence[str] = (), chunk: int = CHUNK
+) -> str:
     """The number of a job that runs the example."""
     return ran(
         *("sbatch", "--parsable", f"--output={target}.log", *options, str(EXAMPLES / "slurm.sh")),
-        *(str(coarse), str(target), "--scale", str(SCALE), "--model", "histospline"),
-        *("--chunks", str(CHUNK)),
+        *(str(source), str(target), "--scale", str(SCALE), "--model", "histospline"),
+        *("--chunks", str(chunk), *place),
     )
 
 
@@ -156,7 +163,7 @@ def state(job: str) -> str:
 
 
 def wait_for_regions(target: Path, number: int) -> None:
-    until(lambda: len(list(target.glob("elevation/.xdemsr/*"))) >= number)
+    until(lambda: len(list(target.glob("*/.xdemsr/*"))) >= number)
     assert xdemsr.missing(target)
     with pytest.raises(InputError, match="resume"):
         xdemsr.open(target)
@@ -164,8 +171,11 @@ def wait_for_regions(target: Path, number: int) -> None:
 
 def ended(job: str) -> bool:
     if state(job) == "PENDING":
-        # Two minutes pass before SLURM itself would start it again.
-        ran("scontrol", "update", f"JobId={job}", "StartTime=now")
+        # Two minutes pass before SLURM itself would start it again; what starts in the second in
+        # which it was queued has no right to run, and fails.
+        time.sleep(2)
+        with suppress(subprocess.CalledProcessError):
+            ran("scontrol", "update", f"JobId={job}", "StartTime=now")
     return state(job) in ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -194,6 +204,27 @@ def test_a_job_that_slurm_queues_again_goes_on(
     assert 0 < left <= 475 - 20
     check_finished(job, target, undisturbed)
     assert restarts(job) == "1"
+
+
+def test_a_job_that_reads_a_stac_goes_on(slurm: Path, coarse: Path, tmp_path: Path) -> None:
+    target = tmp_path / "fine.zarr"
+    with WebServer(coarse.parent) as web:
+        item = make_item(web.url(coarse.name), coarse, bands=[{"nodata": "nan"}])
+        west, south, east, north = item.bbox
+        bbox = [west + 0.01, south + 0.01, east - 0.01, north - 0.01]
+        with stac_api(tmp_path, [item]) as url:
+            place = ["--collection", "terrain", "--bbox", *map(str, bbox)]
+            job = submitted(url, target, place=place, chunk=128)
+            wait_for_regions(target, 5)
+            ran("scontrol", "requeue", job)
+            until(lambda: ended(job))
+            assert state(job) == "COMPLETED", Path(f"{target}.log").read_text()
+            assert restarts(job) == "1"
+            fine = xdemsr.open_stac(url, "terrain", bbox=bbox).demsr.upscale(
+                SCALE, "histospline", chunks=128
+            )
+            whole = xdemsr.write_zarr(fine, tmp_path / "whole.zarr")
+    assert content(target) == content(whole)
 
 
 def test_work_that_is_killed_is_begun_again_by_its_job(

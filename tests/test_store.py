@@ -16,6 +16,7 @@ import pytest
 import rasterio
 import xarray as xr
 import zarr
+from dask.system import CPU_COUNT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -158,6 +159,90 @@ def test_something_else_is_refused(tmp_path: Path, change: Any, words: str) -> N
     with pytest.raises(InputError, match=words):
         xdemsr.write_zarr(change(surface()), path, resume=True)
     assert content(path) == before
+
+
+@pytest.mark.parametrize("change", [{"zarr_format": 2}, {"overviews": True}, {"chunks": 8}])
+def test_another_layout_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    raster = surface((600, 540), 128)
+    interrupted(raster, tmp_path / "a.zarr", 5)
+    with pytest.raises(InputError, match="other chunks, another type, format or overviews"):
+        xdemsr.write_zarr(counted(raster, []), tmp_path / "a.zarr", resume=True, **change)
+
+
+@pytest.mark.parametrize("overviews", [False, True])
+def test_two_runs_on_one_store_do_no_harm(tmp_path: Path, overviews: bool) -> None:
+    """One ends, and tidies up, while the other still has a region to write."""
+    import dask
+
+    raster, path, tally = surface((600, 540), 128), tmp_path / "a.zarr", []
+    whole = xdemsr.write_zarr(counted(raster, []), tmp_path / "whole.zarr", overviews=overviews)
+
+    def count(block: np.ndarray) -> np.ndarray:
+        tally.append(1)
+        if len(tally) == 24:
+            xdemsr.write_zarr(counted(raster, []), path, resume=True, overviews=overviews)
+        return block
+
+    made = raster.data.map_blocks(
+        count, dtype=raster.dtype, meta=np.empty((0, 0), "float32"), name="counted-(600, 540)"
+    )
+    with dask.config.set(scheduler="synchronous"):
+        xdemsr.write_zarr(raster.copy(data=made), path, overviews=overviews)
+    assert content(path) == content(whole)
+
+
+def test_a_file_that_is_swept_away_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another run that ends while zarr has not yet given the file its name."""
+    import zarr.storage._local as local
+
+    put, swept = local._put, []
+
+    def put_late(path: Path, *rest: Any, **options: Any) -> Any:
+        if path.match("elevation/c/1/1") and not swept:
+            swept.append(path)
+            raise FileNotFoundError(path)
+        return put(path, *rest, **options)
+
+    monkeypatch.setattr(local, "_put", put_late)
+    path = xdemsr.write_zarr(surface(), tmp_path / "a.zarr")
+    assert len(swept) == 1
+    np.testing.assert_array_equal(xdemsr.open(path).values, surface().values)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_run_that_died_at_once_goes_on(tmp_path: Path, zarr_format: int) -> None:
+    """With nothing but the root's metadata, of which the first object is there."""
+    path, how = tmp_path / "a.zarr", {"zarr_format": zarr_format}
+    whole = xdemsr.write_zarr(counted(surface(), []), tmp_path / "whole.zarr", **how)
+    interrupted(surface(), path, 1, **how)
+    root = "zarr.json" if zarr_format == 3 else ".zattrs"
+    for other in path.iterdir():
+        if other.is_dir():
+            shutil.rmtree(other)
+        elif other.name != root:
+            other.unlink()
+    for verify in (False, True):
+        assert xdemsr.missing(path, verify=verify) == [xdemsr.Missing("elevation", ())]
+    with pytest.raises(FileExistsError, match="unfinished"):
+        xdemsr.write_zarr(counted(surface(), []), path, **how)
+    xdemsr.write_zarr(counted(surface(), []), path, resume=True, **how)
+    assert content(path) == content(whole)
+
+
+def test_files_half_written_are_swept_away(tmp_path: Path) -> None:
+    """What zarr was writing under another name when it was killed, or its worker was."""
+    path = tmp_path / "a.zarr"
+    whole = xdemsr.write_zarr(counted(surface(), []), tmp_path / "whole.zarr")
+    interrupted(surface(), path, 7)
+    for name in ("zarr", "elevation/c/0/1", "elevation/.xdemsr/0"):
+        half = path / f"{name}.{'0a' * 16}.partial"
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"half of")
+    assert len(xdemsr.missing(path)) == 15 - 6
+    xdemsr.write_zarr(counted(surface(), []), path, resume=True)
+    assert content(path) == content(whole)
 
 
 def test_other_weights_are_refused(
@@ -328,6 +413,8 @@ import numpy as np
 import xdemsr
 
 def slowly(block):
+    with open(sys.argv[2], "ab") as tally:
+        tally.write(b".")
     time.sleep(0.01)
     return block
 
@@ -337,12 +424,23 @@ fine.data = fine.data.map_blocks(slowly, dtype="float32", meta=np.empty((0, 0), 
 print("begun", flush=True)
 xdemsr.write_zarr(fine, sys.argv[1], resume=True, overviews=True, chunks=16)
 """
+#: Of the job, without the overview.
+REGIONS = 13 * 10
 
 
 def job(path: Path) -> subprocess.Popen[str]:
+    """The job; a byte for each region that is computed goes to a file beside the store."""
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", JOB, str(path), str(path.with_suffix(".tally"))],
+        stdout=subprocess.PIPE,
+        text=True,
     )
+
+
+def computed(path: Path) -> int:
+    """Regions computed so far, by all runs."""
+    tally = path.with_suffix(".tally")
+    return tally.stat().st_size if tally.exists() else 0
 
 
 def kill_until_done(path: Path, kills: int, rng: np.random.Generator) -> list[int]:
@@ -372,6 +470,22 @@ def test_killed_at_any_moment_the_store_is_the_same(
     known = [count for count in left if count >= 0]
     assert known == sorted(known, reverse=True)
     assert content(tmp_path / "a.zarr") == content(whole)
+    # What is done twice is what each thread had in hand when it was killed.
+    again = computed(tmp_path / "a.zarr") - computed(whole)
+    assert 0 <= again <= kills * CPU_COUNT
+
+
+def test_killed_at_half_the_rest_is_half_the_work(tmp_path: Path) -> None:
+    path, marks = tmp_path / "a.zarr", tmp_path / "a.zarr" / "elevation" / ".xdemsr"
+    with job(path) as process:
+        while not marks.is_dir() or len(list(marks.iterdir())) < REGIONS / 2:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    before = computed(path)
+    with job(path) as process:
+        assert process.wait() == 0
+    assert 0 < computed(path) - before <= 0.55 * REGIONS
+    assert xdemsr.missing(path, verify=True) == []
 
 
 # Stores that are no folders

@@ -11,13 +11,22 @@ from xdemsr.tiles import make_tiling
 
 Chunks = int | tuple[int, int] | str
 
-#: Bytes of one automatic chunk, at most.
-LARGEST_CHUNK = 128 << 20
-#: Automatic chunks are this many at least, so that one of a small raster is compressed while another
-#: is answered. More would make the memory of a run grow with the raster before it stays level.
+#: Bytes of one automatic chunk, at most: few, so that the memory of a run is level from small
+#: rasters on; blocks of this size are also the largest that the C library keeps for the next.
+_LARGEST = 32 << 20
+#: Where windows overlap, those at a border of two chunks are answered for both: fewer borders.
+_LARGEST_WINDOWED = 128 << 20
+#: Where no dask is involved.
+_LARGEST_EAGER = 16 << 20
+#: Automatic chunks are this many at least, so that one is compressed while another is answered.
 _FEWEST = 2
-#: Bytes of one window of work where no dask is involved.
-EAGER_CHUNK = 16 << 20
+
+
+def largest_chunk(spec: ModelSpec, lazy: bool) -> int:
+    """Bytes of an automatic chunk, at most."""
+    if isinstance(spec.context, Windowed):
+        return _LARGEST_WINDOWED
+    return _LARGEST if lazy else _LARGEST_EAGER
 
 
 def spatial_chunks(
@@ -25,7 +34,7 @@ def spatial_chunks(
     spec: ModelSpec,
     shape: tuple[int, int],
     pixel_bytes: int,
-    largest: int = LARGEST_CHUNK,
+    largest: int,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Chunks of the answer along y and x, in its own pixels.
 

@@ -12,7 +12,7 @@ import xarray as xr
 from xdemsr.answering import answer_windows
 from xdemsr.bands import Matched, VerticalError, match
 from xdemsr.catalog import ModelLike, find
-from xdemsr.chunking import EAGER_CHUNK, LARGEST_CHUNK, Chunks, spatial_chunks
+from xdemsr.chunking import Chunks, largest_chunk, spatial_chunks
 from xdemsr.errors import GsdWarning, warn
 from xdemsr.execution import Execution
 from xdemsr.graph import Answer
@@ -130,8 +130,9 @@ def upscale(
         Tiles given to a GPU at once. Never changes the numbers.
     chunks : int, (int, int) or "auto", optional
         Size of the answer's chunks (ny, nx), in its own pixels; ``"auto"`` holds whole tiles, at
-        most 128 MiB. Given explicitly, the answer is lazy also where the input is in memory. Chunks
-        that cut through tiles repeat work: :func:`xdemsr.plan` says how much.
+        most 32 MiB (128 MiB of overlapping windows). Given explicitly, the answer is lazy also
+        where the input is in memory. Chunks that cut through tiles repeat work:
+        :func:`xdemsr.plan` says how much.
 
     Returns
     -------
@@ -262,10 +263,11 @@ def _lay_out(matched: Matched, spec: ModelSpec, chunks: Chunks, lazy: bool, band
     sizes = tuple(first.sizes[dim] for dim in matched.leading)
     # A chunk holds one element of each leading dimension, whatever the source's chunks.
     leading = [(1,) * size for size in sizes]
-    largest = LARGEST_CHUNK if lazy else EAGER_CHUNK
     # Where pixels are hardly divided, what a chunk reads weighs as much as what it holds.
     pixel_bytes = 4 * len(spec.outputs) + 4 * len(spec.raster_inputs) // spec.scale**2
-    spatial = spatial_chunks(chunks, spec, matched.grid.shape, pixel_bytes, largest)
+    spatial = spatial_chunks(
+        chunks, spec, matched.grid.shape, pixel_bytes, largest_chunk(spec, lazy)
+    )
     name = f"{KEY_PREFIX}{spec.name}"
     return Answer(name, (*leading, *bands, *spatial), np.float32, len(leading))
 

@@ -27,8 +27,9 @@ Planes = NDArray[np.float32]
 #: One array (bands, ny, nx) for each sampling of the inputs, halo included.
 Tile = Sequence[Planes]
 
-#: Pixels of one batch on a GPU where the caller asks for no other.
-_GPU_BATCH_PIXELS = 1 << 18
+#: Pixels of one batch on a GPU where the caller asks for no other: of two tiles with their halo, as
+#: many as an automatic chunk has sixteen times finer. What a batch lacks is filled up.
+_GPU_BATCH_PIXELS = 1 << 16
 
 #: Batches whose answers may be on their way from the GPU while the next is computed.
 _COPIED_BESIDE = 1

@@ -17,7 +17,7 @@ from dask.base import get_scheduler
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
-from xdemsr.errors import ClusterError
+from xdemsr.errors import ClusterError, InputError
 from xdemsr.progress import bar, counting
 
 if TYPE_CHECKING:
@@ -71,20 +71,39 @@ def run_tasks(
     Raises
     ------
     ClusterError
-        If workers died, or the scheduler did.
+        If workers died, or the scheduler did, or there was no worker for longer than
+        ``distributed.scheduler.no-workers-timeout``, which is for ever unless it is set.
     Exception
         What a task raised, with a note that says which.
     """
     wanted: list[Any] = list(dict.fromkeys(keys))
     tasks = _patient(_fused(_optimised(graph, wanted), wanted), retries)
-    get = get_scheduler(scheduler=client, cls=da.Array)
-    cluster: Any = getattr(get, "__self__", None)
+    get, cluster = computing(client)
     with bar(len(wanted), what) as shown:
-        if hasattr(cluster, "cancel"):
+        if cluster is not None:
             _run_on(cluster, tasks, wanted, shown, what)
         else:
             with counting(set(wanted), shown):
                 get(tasks, wanted)
+
+
+def computing(client: Client | None) -> tuple[Callable[..., Any], Any]:
+    """What computes graphs here, and the client of a cluster if it is one.
+
+    Raises
+    ------
+    InputError
+        If ``client`` is none.
+    """
+    if client is not None and not hasattr(client, "cancel"):
+        raise InputError(
+            f"client={client!r} must be a distributed.Client: for a scheduler's address, "
+            "distributed.Client(address); for dask's own schedulers, "
+            "dask.config.set(scheduler='threads')."
+        )
+    get = get_scheduler(scheduler=client, cls=da.Array)
+    cluster = getattr(get, "__self__", None)
+    return get, cluster if hasattr(cluster, "cancel") else None
 
 
 def _optimised(graph: HighLevelGraph, keys: list[Any]) -> Graph:
@@ -197,7 +216,7 @@ def _needed(tasks: Graph, keys: list[Any]) -> Graph:
 
 
 def _raise(future: Any, what: str) -> None:
-    from distributed.scheduler import KilledWorker
+    from distributed.scheduler import KilledWorker, NoWorkerError
 
     if future.status != "error":
         raise ClusterError(
@@ -211,5 +230,10 @@ def _raise(future: Any, what: str) -> None:
             "of them, most often for want of memory. What is written stays in a Zarr store: give "
             "each worker more memory or fewer threads, and go on with resume=True; or begin anew "
             "with smaller chunks=."
+        ) from error
+    if isinstance(error, NoWorkerError):
+        raise ClusterError(
+            f"{what}: there was no worker for {error.timeout:g} seconds. What is written stays in "
+            "a Zarr store: start workers, and go on with resume=True."
         ) from error
     future.result()

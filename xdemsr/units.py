@@ -45,6 +45,11 @@ def check_units(da: xr.DataArray, band: Band, spec: ModelSpec) -> None:
         )
 
 
+def metres_in(unit: str) -> float | None:
+    """Metres in one of a unit; None for what is no length that is known here."""
+    return _METRES.get(" ".join(unit.lower().split()))
+
+
 def check_lengths(da: xr.DataArray, band: Band, said: str) -> None:
     """Refuse heights that their labels say are in another unit than the band.
 
@@ -61,7 +66,7 @@ def check_lengths(da: xr.DataArray, band: Band, said: str) -> None:
         If both units are lengths, and differ.
     """
     found = str(da.attrs.get("units", ""))
-    own, wanted = (_METRES.get(" ".join(unit.lower().split())) for unit in (found, band.units))
+    own, wanted = map(metres_in, (found, band.units))
     if own is None or wanted is None or own == wanted:
         return
     raise InputError(

@@ -9,6 +9,8 @@ Whatever stops it, the same line goes on where it was.
 
 import argparse
 
+import dask
+
 import xdemsr
 
 
@@ -40,6 +42,8 @@ def cluster(asked: argparse.Namespace):
         return LocalCUDACluster(memory_limit=asked.memory)
     from distributed import LocalCluster
 
+    # Where all workers have died and none comes back, waiting is of no use.
+    dask.config.set({"distributed.scheduler.no-workers-timeout": "5 minutes"})
     # Processes of one thread each share nothing but the store.
     return LocalCluster(n_workers=asked.workers, threads_per_worker=1, memory_limit=asked.memory)
 

@@ -3,7 +3,9 @@
 #
 #   sbatch --time=04:00:00 --cpus-per-task=16 --mem=32G slurm.sh coarse.tif fine.zarr --scale 16
 #
-# Everything after the names goes to `xdemsr upscale`. Say what your site wants (account,
+#   sbatch slurm.sh https://.../v1 fine.zarr --collection cop-dem-glo-30 --bbox 86.8 27.9 87.0 28.1
+#
+# All of this goes to `xdemsr upscale`. Say what your site wants (account,
 # partition, --gpus=1) on the command line of sbatch.
 
 #SBATCH --job-name=upscale

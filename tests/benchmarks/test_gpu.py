@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 #: Pixels given to the bare network at once, as the library does.
-BATCH = 1 << 18
+BATCH = 1 << 16
 
 
 class OnGpu:

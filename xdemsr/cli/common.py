@@ -36,7 +36,18 @@ def several(*options: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
-variable_option = click.option("--variable", default=None, help="Of a store with several.")
+variable_option = click.option("--variable", default=None, help="Of a source with several.")
+stac_options = several(
+    click.option("--collection", default=None, help="SOURCE is a STAC: of this collection there."),
+    click.option(
+        "--bbox",
+        type=float,
+        nargs=4,
+        default=None,
+        metavar="WEST SOUTH EAST NORTH",
+        help="In degrees: what is taken from a STAC.",
+    ),
+)
 scale_option = click.option(
     "--scale", type=int, default=None, help="[default: the model's own, else 16]"
 )
@@ -116,6 +127,20 @@ def opened(path: str, variable: str | None = None) -> xr.DataArray:
         return raster
     names = band_names(raster, "band") or COLOURS.get(raster.sizes["band"])
     return raster if names is None else raster.assign_coords(band=names)
+
+
+def raster_of(
+    source: str,
+    variable: str | None,
+    collection: str | None,
+    bbox: tuple[float, float, float, float] | None,
+) -> Any:
+    """A raster, or what a STAC has of a collection at a place."""
+    if collection is not None:
+        return xdemsr.open_stac(source, collection, bbox=bbox, bands=variable)
+    if bbox is not None:
+        raise InputError("--bbox is for a STAC; say --collection too.")
+    return xdemsr.open(source, variable)
 
 
 def parsed(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from xdemsr.cli.common import (
     named,
     opened,
     parsed,
+    raster_of,
     run_options,
     scale_of,
     scale_option,
     sensor_options,
+    stac_options,
     variable_option,
     where_options,
     writes,
@@ -33,6 +35,7 @@ from xdemsr.spec import STANDARD_ERROR
 @scale_option
 @model_option
 @variable_option
+@stac_options
 @writes
 @click.option("--uncertainty", is_flag=True, help="Write each pixel's standard error too (.zarr).")
 @layout_options
@@ -43,10 +46,12 @@ def upscale(
     scale: int | None,
     model: str | None,
     variable: str | None,
+    collection: str | None,
+    bbox: tuple[float, float, float, float] | None,
     **options: Any,
 ) -> Any:
     """Divide the pixels of SOURCE and write TARGET (.zarr, or .tif as COG)."""
-    raster = xdemsr.open(source, variable)
+    raster = raster_of(source, variable, collection, bbox)
     return xdemsr.upscale(raster, scale_of(model, scale), model, **parsed(options))
 
 
@@ -75,6 +80,7 @@ def apply_(
 @scale_option
 @model_option
 @variable_option
+@stac_options
 @click.option("--uncertainty", is_flag=True, help="With each pixel's standard error.")
 @click.option(
     "--calibrate", is_flag=True, help="Try it for five seconds, to say how long it takes."
@@ -82,10 +88,16 @@ def apply_(
 @layout_options
 @where_options
 def plan(
-    source: str, scale: int | None, model: str | None, variable: str | None, **options: Any
+    source: str,
+    scale: int | None,
+    model: str | None,
+    variable: str | None,
+    collection: str | None,
+    bbox: tuple[float, float, float, float] | None,
+    **options: Any,
 ) -> None:
     """Say what 'upscale' would do: sizes, tiles, tasks, operations, memory."""
-    raster = xdemsr.open(source, variable)
+    raster = raster_of(source, variable, collection, bbox)
     click.echo(str(xdemsr.plan(raster, scale_of(model, scale), model, **parsed(options))))
 
 

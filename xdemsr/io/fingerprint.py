@@ -12,7 +12,7 @@ from dask.base import tokenize
 #: What is compared, and what to call it where it differs.
 _PARTS = {
     "model": "another model",
-    "layout": "another shape, other chunks or another type",
+    "layout": "another shape, other chunks, another type, format or overviews",
     "labels": "other coordinates or attributes",
     "data": "another input, or other settings",
     "versions": "other versions of the software",

@@ -81,6 +81,13 @@ class Regions:
 
     def write(self, index: Index, block: NDArray[Any]) -> None:
         """Put a region in place, then its mark."""
+        try:
+            self._put(index, block)
+        except FileNotFoundError:
+            # Another run on the same store has ended, and swept away what was half written.
+            self._put(index, block)
+
+    def _put(self, index: Index, block: NDArray[Any]) -> None:
         objects, keys = Objects(self.store), self._keys(index)
         if self._chunk_bytes is not None and len(keys) == 1:
             objects.replace(keys[0], self._chunk_bytes(block))
@@ -151,9 +158,8 @@ class Regions:
         return bool(said == dict(zip(said, objects.sizes(said), strict=True)))
 
     def _readable(self, index: Index) -> bool:
-        array = self.array
         try:
-            array[self.slices(index)]
+            self.array[self.slices(index)]
         except (OSError, RuntimeError, ValueError):
             return False
         return True

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-import dask.array as da
-from dask.base import get_scheduler
 from dask.highlevelgraph import HighLevelGraph
 
 from xdemsr.errors import InputError
-from xdemsr.running import run_tasks
+from xdemsr.running import computing, run_tasks
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -127,9 +125,8 @@ def collect(
     what : str
         For the progress bar.
     """
-    get = get_scheduler(scheduler=client, cls=da.Array)
-    cluster: Any = getattr(get, "__self__", None)
-    if not hasattr(cluster, "cancel"):
+    _, cluster = computing(client)
+    if cluster is None:
         run_tasks(graph(scratch), list(keys), what=what)
         return
     seen = list(cluster.run(scratch.is_here).values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ ROOT_KEYS = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 
 #: Objects asked for at once.
 _AT_ONCE = 64
+
+#: What zarr calls a file until it is whole.
+_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{32}\.partial$")
 
 
 def zarr_store(
@@ -152,7 +156,18 @@ class Objects:
 
     def remove(self, prefix: str) -> None:
         """Remove every object under a folder."""
-        sync(self.store.delete_dir(prefix))
+        try:
+            sync(self.store.delete_dir(prefix))
+        except OSError:
+            # Another run on the same store puts some there, or takes them away.
+            sync(self.store.delete_dir(prefix))
+
+    def sweep(self) -> None:
+        """Remove the files that a process was writing when it was killed."""
+        if isinstance(self.store, LocalStore):
+            for path in Path(self.store.root).rglob("*.partial"):
+                if _HALF_WRITTEN.search(path.name):
+                    path.unlink(missing_ok=True)
 
     async def _note_sizes(self, keys: list[str], note: str) -> None:
         sizes = dict(zip(keys, await self._sizes(keys), strict=True))

@@ -68,11 +68,16 @@ def state_of(objects: Objects) -> State:
 
 
 def regions_of(objects: Objects, state: State) -> Iterator[Regions]:
-    """The regions of a store that is there."""
+    """The regions of a store that is there; an array that is not there yet is one region."""
     import zarr
 
     for path, sizes in state.regions.items():
-        shape = zarr.open_array(objects.store, path=path, mode="r").shape
+        try:
+            shape = zarr.open_array(objects.store, path=path, mode="r").shape
+        except FileNotFoundError:
+            # The run was killed while it wrote the metadata, of which the root is the first.
+            yield Regions(objects.store, path, ())
+            continue
         chunks = tuple(split(length, size) for length, size in zip(shape, sizes, strict=True))
         yield Regions(objects.store, path, chunks)
 
@@ -125,7 +130,7 @@ class Writing:
         self.finish(objects)
 
     def finish(self, objects: Objects) -> None:
-        """Say that all is there, and take the marks away."""
+        """Say that all is there, and take away the marks and what was left half written."""
         unfinished, finished = (self._skeleton(complete) for complete in (False, True))
         # The root last: it is what is believed.
         for key in sorted(finished, key=lambda key: key in ROOT_KEYS):
@@ -134,6 +139,7 @@ class Writing:
         for level in range(len(self.overviews) + 1):
             for regions in self._regions(objects, level).values():
                 regions.clear()
+        objects.sweep()
 
     def _write_rasters(self, objects: Objects, name: str, client: Client | None) -> None:
         tasks = {}
@@ -143,7 +149,7 @@ class Writing:
             wanted = regions.missing()
             tasks[key] = writing(key, regions, values, wanted), wanted, [values]
         _compute(tasks, client, f"writing {name}")
-        _check(self._regions(objects, 0), name)
+        self._check(0, objects, name)
 
     def _write_overview(
         self, level: int, objects: Objects, name: str, client: Client | None
@@ -157,7 +163,21 @@ class Writing:
             made = averaging(key, below[variable], regions[variable], wanted, void)
             tasks[key] = made, wanted, []
         _compute(tasks, client, f"overview 1:{self.overviews[level][0]}")
-        _check(regions, name)
+        self._check(level + 1, objects, name)
+
+    def _check(self, level: int, objects: Objects, name: str) -> None:
+        """Whether what was written is where it was to be."""
+        left = sum(len(regions.unmarked()) for regions in self._regions(objects, level).values())
+        # Another run that ends first takes the marks away.
+        if left and not self._finished(objects):
+            raise InputError(
+                f"{left} regions of {name} were computed, and are not there: the workers wrote "
+                "elsewhere. Give a store that they share: a folder they all see, or a URL."
+            )
+
+    def _finished(self, objects: Objects) -> bool:
+        state = state_of(objects)
+        return state.complete and state.fingerprint == self.fingerprint
 
     def _regions(self, objects: Objects, level: int) -> dict[Hashable, Regions]:
         """The regions of each variable at one level."""
@@ -202,13 +222,3 @@ def _compute(tasks: Mapping[str, Any], client: Client | None, what: str) -> None
     keys = [(name, *index) for name, (_, wanted, _) in tasks.items() for index in wanted]
     if keys:
         run_tasks(HighLevelGraph.merge(*layers), keys, client=client, what=what)
-
-
-def _check(written: Mapping[Hashable, Regions], name: str) -> None:
-    """Whether what was written is where it was to be."""
-    left = sum(len(regions.unmarked()) for regions in written.values())
-    if left:
-        raise InputError(
-            f"{left} regions of {name} were computed, and are not there: the workers wrote "
-            "elsewhere. Give a store that they share: a folder they all see, or a URL."
-        )

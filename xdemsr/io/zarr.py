@@ -37,7 +37,7 @@ class Missing(NamedTuple):
     array : str
         Path of the array in the store.
     where : tuple of slice
-        Along the dimensions of the array.
+        Along the dimensions of the array; none where all of it is missing.
 
     Examples
     --------

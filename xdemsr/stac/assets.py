@@ -90,6 +90,8 @@ class Asset:
     nodata: float | None = None
     scale: float | None = None
     offset: float = 0.0
+    #: Whether these are known of the collection, whatever the file says.
+    scale_is_known: bool = False
     #: What tells this version of the file from another.
     version: str = ""
 
@@ -127,7 +129,10 @@ def asset_of(item: pystac.Item, key: str, band: int, preset: Preset | None, sign
     reflectance = None if preset is None else preset.reflectance
     nodata = _number(fields.get("nodata"))
     scale, offset = _number(fields.get("scale")), _number(fields.get("offset")) or 0.0
-    if reflectance is not None and _is_reflectance(asset, key):
+    if scale is None and offset:
+        scale = 1.0
+    known = reflectance is not None and _is_reflectance(asset, key)
+    if reflectance is not None and known:
         scale, offset = _unshifted(reflectance, item.properties, scale, offset)
         nodata = reflectance.nodata if nodata is None else nodata
     return Asset(
@@ -140,6 +145,7 @@ def asset_of(item: pystac.Item, key: str, band: int, preset: Preset | None, sign
         nodata=nodata,
         scale=scale,
         offset=offset,
+        scale_is_known=known,
         version=_version(href, fields),
     )
 

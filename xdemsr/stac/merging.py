@@ -23,7 +23,7 @@ from xdemsr.placing import Placement
 from xdemsr.stac.assets import Lattice
 from xdemsr.stac.lattices import Group
 from xdemsr.stac.pasting import Overlap, Sizes, automatic_chunks, paste, ramps
-from xdemsr.stac.places import bounds_in, raster_on
+from xdemsr.stac.places import bounds_over, raster_on
 from xdemsr.stac.reading import Reader
 from xdemsr.window import Span, Window
 
@@ -67,7 +67,7 @@ class Mosaic:
 
     def _near(self, found: Group, ringed: bool) -> Group | None:
         """A group without what is too far from the answer's grid to matter."""
-        around = bounds_in(self.lattice.bounds, self.lattice.crs, found.crs)
+        around = bounds_over(self.lattice.bounds, self.lattice.crs, found.crs)
         window, own = found.covering(around).pad(MARGIN).padded, found.window
         if ringed:
             own = own.pad(_RING).padded

@@ -24,13 +24,13 @@ from xdemsr.stac.asking import (
     with_properties,
 )
 from xdemsr.stac.assets import Asset, Lattice
-from xdemsr.stac.bands import band_attrs
 from xdemsr.stac.labelling import compound, provenance, vertical_of
 from xdemsr.stac.lattices import Bounds, group
 from xdemsr.stac.merging import MARGIN, Mosaic
 from xdemsr.stac.pasting import Sizes, regular_chunks
 from xdemsr.stac.places import (
     answer_lattice,
+    check_turns,
     labelled,
     lattice_like,
     template_of,
@@ -41,7 +41,15 @@ from xdemsr.stac.places import (
 )
 from xdemsr.stac.presets import PRESETS, Metadata, Preset
 from xdemsr.stac.reading import Reader
-from xdemsr.stac.scenes import Order, Scene, automatic_order, by_day, ordered, scenes_of
+from xdemsr.stac.scenes import (
+    Order,
+    Scene,
+    automatic_order,
+    by_day,
+    ordered,
+    scenes_of,
+    unit_of,
+)
 from xdemsr.stac.search import Query, find_items
 from xdemsr.stac.signing import signer
 
@@ -245,8 +253,8 @@ class _Call:
         self, band: str, scenes: Sequence[Scene], place: _Place, sizes: Sizes | None
     ) -> xr.DataArray:
         """One band on the grid of the answer."""
-        template, attrs = place.template, self._attrs(band, scenes[0])
-        scenes = place.near(scenes)
+        first, scenes = scenes[0], place.near(scenes)
+        template, attrs = place.template, self._attrs(band, first, unit_of(band, scenes))
         overlap: Any = "blend" if self.order == "blend" and "flag_values" not in attrs else "first"
         target = Mosaic(template, place.lattice, self.method, overlap, self.reader)
         if not self.daily:
@@ -271,8 +279,10 @@ class _Call:
             return da.full(target.lattice.shape, np.nan, dtype=np.float32, chunks=chunks)
         return data
 
-    def _attrs(self, band: str, scene: Scene) -> dict[str, Any]:
-        attrs = band_attrs(scene.item, scene.asset.key, scene.asset.band)
+    def _attrs(self, band: str, scene: Scene, unit: str | None) -> dict[str, Any]:
+        attrs = scene.attrs
+        if unit is not None:
+            attrs["units"] = unit
         if self.preset is None:
             return attrs
         if self.preset.reflectance is not None and scene.asset.scale is not None:
@@ -293,6 +303,7 @@ def _placed(
     every = [scene for band in scenes.values() for scene in band]
     assets = [scene.asset for scene in every]
     groups = group(assets)
+    check_turns(bounds, groups)
     lattice = target or answer_lattice(groups, bounds, crs, resolution)
     inside = touching(lattice, groups, 0)
     if not inside:

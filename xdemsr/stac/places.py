@@ -16,6 +16,7 @@ from xdemsr import grid
 from xdemsr.errors import GridError, InputError
 from xdemsr.stac.assets import Asset, Lattice, crs_name, crs_of, flat_crs
 from xdemsr.stac.lattices import Bounds, Group
+from xdemsr.window import Window
 
 #: Points along each edge, where a place is taken from one CRS to another.
 _POINTS = 101
@@ -45,6 +46,14 @@ def bounds_in(bounds: Bounds, source: str, target: str) -> Bounds:
         ) from None
     west, south, east, north = found
     return west, south, east, north
+
+
+def bounds_over(bounds: Bounds, source: str, target: str) -> Bounds:
+    """Bounds in another CRS, counted on beyond 180 degrees where they cross the antimeridian."""
+    left, bottom, right, top = bounds_in(bounds, source, target)
+    if right < left and crs_of(target).is_geographic:
+        right += 360
+    return left, bottom, right, top
 
 
 @lru_cache(maxsize=64)
@@ -169,7 +178,7 @@ def _around_all(groups: Sequence[Group], bounds: Bounds | None, crs: str) -> Bou
     if bounds is not None:
         return bounds_in(bounds, _WORLD, crs)
     corners = [
-        bounds_in(found.cut(found.window).lattice.bounds, found.crs, crs) for found in groups
+        bounds_over(found.cut(found.window).lattice.bounds, found.crs, crs) for found in groups
     ]
     west, south, east, north = zip(*corners, strict=True)
     return min(west), min(south), max(east), max(north)
@@ -203,9 +212,42 @@ def touching(lattice: Lattice, groups: Sequence[Group], margin: int) -> set[Asse
     """The assets that lie where an answer does, or so many of their pixels from there."""
     kept: set[Asset] = set()
     for found in groups:
-        around = found.covering(bounds_in(lattice.bounds, lattice.crs, found.crs))
+        around = found.covering(bounds_over(lattice.bounds, lattice.crs, found.crs))
         kept.update(piece.asset for piece in found.cut(around.pad(margin).padded).pieces)
     return kept
+
+
+def check_turns(bounds: Bounds | None, groups: Sequence[Group]) -> None:
+    """Refuse a place of which rasters in degrees hold a part a whole turn away.
+
+    Raises
+    ------
+    InputError
+        If a raster reaches beyond the antimeridian, or the place does and the rasters do not.
+    """
+    if bounds is None:
+        return
+    west, south, east, north = bounds
+    east += 360 if east < west else 0
+    for found in groups:
+        if not crs_of(found.crs).is_geographic:
+            continue
+        for turn in (-360, 360):
+            around = found.covering((west + turn, south, east + turn, north))
+            # Tiles may lie half a pixel beyond the antimeridian.
+            beyond = [p for p in found.pieces if _columns(p.window.intersect(around)) > 1]
+            if beyond:
+                left, _, right, _ = beyond[0].asset.grid.bounds
+                raise InputError(
+                    f"what is asked for, {west:g} to {east:g} degrees east, is in part "
+                    f"{beyond[0].asset.named}, whose columns are counted from {left:g} to "
+                    f"{right:g}: the antimeridian lies between. Open what lies on each side of it "
+                    "by itself; a raster that crosses it is to be cut in two there: gdalwarp -te."
+                )
+
+
+def _columns(window: Window) -> int:
+    return window.x.size if window.y.size > 0 else 0
 
 
 def widened(bounds: Bounds | None) -> Bounds | None:

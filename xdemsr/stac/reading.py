@@ -201,9 +201,22 @@ def check_header(asset: Asset, header: Header) -> None:
     nodata = header.nodata[k]
     if asset.nodata is not None and nodata is not None and not _same(asset.nodata, nodata):
         raise _contradiction(asset, "void values", f"{asset.nodata:g}", f"{nodata:g}")
-    if asset.scale is None and header.packing[k] != (1.0, 0.0):
-        scale, offset = header.packing[k]
-        raise _contradiction(asset, "scales", "none", f"scale {scale:g}, offset {offset:g}")
+    packing = header.packing[k]
+    # Many items say what their files do not.
+    if packing != (1.0, 0.0) and not (asset.scale_is_known or _is_packed(asset, packing)):
+        own = "none" if asset.scale is None else _packing(asset.scale, asset.offset)
+        raise _contradiction(asset, "scales", own, _packing(*packing))
+
+
+def _is_packed(asset: Asset, packing: tuple[float, float]) -> bool:
+    if asset.scale is None:
+        return False
+    own = asset.scale, asset.offset
+    return all(math.isclose(*pair, rel_tol=1e-6) for pair in zip(own, packing, strict=True))
+
+
+def _packing(scale: float, offset: float) -> str:
+    return f"scale {scale:g}, offset {offset:g}"
 
 
 def _contradiction(asset: Asset, what: str, said: str, found: str) -> InputError:

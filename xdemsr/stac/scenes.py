@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xdemsr.errors import InputError
 from xdemsr.stac.assets import Asset, asset_of
-from xdemsr.stac.bands import find_band
+from xdemsr.stac.bands import band_attrs, find_band
 from xdemsr.stac.lattices import check_axes
 from xdemsr.stac.places import bounds_in
 from xdemsr.stac.presets import Metadata, Preset
 from xdemsr.stac.reading import Header, Reader, check_header
 from xdemsr.stac.search import flat_bbox, span_of
+from xdemsr.units import metres_in
 
 if TYPE_CHECKING:
     import pystac
@@ -37,6 +38,11 @@ class Scene:
 
     item: pystac.Item
     asset: Asset
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What its item says of the numbers: unit, name, classes."""
+        return band_attrs(self.item, self.asset.key, self.asset.band)
 
 
 def scenes_of(
@@ -85,8 +91,33 @@ def ordered(scenes: Sequence[Scene], order: Order) -> list[Scene]:
         return ranked
     ranked.sort(key=lambda scene: span_of(scene.item)[1], reverse=True)
     if order == "least cloudy":
-        ranked.sort(key=lambda scene: float(scene.item.properties.get("eo:cloud_cover", 101)))
+        ranked.sort(key=lambda scene: _clouds(scene.item))
     return ranked
+
+
+def _clouds(item: pystac.Item) -> float:
+    """Per cent; more than all where it is not known."""
+    said = item.properties.get("eo:cloud_cover")
+    return float(said) if isinstance(said, int | float) else 101.0
+
+
+def unit_of(band: str, scenes: Sequence[Scene]) -> str | None:
+    """The unit of all scenes; None where no item says one.
+
+    Raises
+    ------
+    InputError
+        If items say several.
+    """
+    said = {unit: scene for scene in scenes if (unit := scene.attrs.get("units")) is not None}
+    if len({metres_in(unit) or unit for unit in said}) > 1:
+        first, second = sorted(said)[:2]
+        raise InputError(
+            f"the items do not hold {band!r} in one unit: {said[first].asset.named} says "
+            f"{first!r}, and {said[second].asset.named} {second!r}. Open those of each unit by "
+            "themselves, convert them, and join them."
+        )
+    return min(said, default=None)
 
 
 def automatic_order(items: Sequence[pystac.Item]) -> Order:
@@ -111,6 +142,7 @@ def by_day(
 
 def _solar_day(item: pystac.Item) -> date:
     west, _, east, _ = flat_bbox(item.bbox or (0.0, 0.0, 0.0, 0.0))
+    east += 360 if east < west else 0
     local = timedelta(seconds=_SECONDS_PER_DEGREE * (west + east) / 2)
     return (span_of(item)[0] + local).date()
 
@@ -127,7 +159,8 @@ def _as_the_file_says(asset: Asset, header: Header, believed: bool) -> Asset:
     k = asset.band - 1
     asset = replace(asset, lattice=header.lattice)
     scale, offset = header.packing[k]
-    if asset.scale is None and (scale, offset) != (1.0, 0.0):
+    open_to_it = asset.scale is None or (believed and not asset.scale_is_known)
+    if open_to_it and (scale, offset) != (1.0, 0.0):
         asset = replace(asset, scale=scale, offset=offset)
     if not believed:
         check_header(asset, header)

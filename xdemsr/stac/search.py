@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdemsr.errors import InputError
-from xdemsr.stac.hrefs import public
+from xdemsr.stac.hrefs import public, unsigned
 from xdemsr.stac.retrying import PASSING, Patience, UnreachableError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pystac_client import Client
 
 Bounds = tuple[float, float, float, float]
+_Times = tuple[datetime, datetime] | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def find_items(
         If the API does not answer.
     """
     pystac, client_type = _packages()
+    times = _times(asked.datetime)
     if isinstance(source, str | Path):
         source, url = _opened(str(source), patience, headers), public(str(source))
     else:
@@ -90,7 +92,7 @@ def find_items(
         with warnings.catch_warnings():
             # A client without a search walks through files, as it should.
             warnings.filterwarnings("ignore", message="Falling back to pystac")
-            items = list(_static(source, asked, pystac))
+            items = list(_static(source, asked, times, pystac))
     if not items:
         raise InputError(_nothing(source, asked, url))
     if asked.max_items is not None and len(items) > asked.max_items:
@@ -99,8 +101,13 @@ def find_items(
             f"{asked.describe()}; leaving some out would leave holes. Narrow the search, or raise "
             "max_items."
         )
-    unique = {(item.collection_id, item.id): item for item in items}
+    # Pages may repeat items. Items of lists may have the same id, and be others.
+    unique = {(item.collection_id, item.id, *_files(item)): item for item in items}
     return Found(list(unique.values()), url)
+
+
+def _files(item: pystac.Item) -> list[str]:
+    return sorted(unsigned(asset.href) for asset in item.assets.values())
 
 
 def _packages() -> tuple[Any, Any]:
@@ -135,6 +142,7 @@ def _opened(url: str, patience: Patience, headers: Mapping[str, str] | None) -> 
         if "conformsTo" in content:
             return Client.open(url, stac_io=stac_io)
         kind = content.get("type")
+        _check_whole(content, url)
         if kind == "FeatureCollection":
             return pystac.ItemCollection.from_dict(content)
         found: Any = stac_io.stac_object_from_dict(content, href=url, preserve_dict=False)
@@ -142,11 +150,29 @@ def _opened(url: str, patience: Patience, headers: Mapping[str, str] | None) -> 
         if isinstance(found, pystac.Catalog):
             found.set_root(found)
             found._stac_io = stac_io
+    except InputError:
+        raise
     except (requests.RequestException, APIError) as error:
         raise _unanswered(url, error) from None
     except (OSError, ValueError, AttributeError, pystac.STACError, pystac.STACTypeError) as error:
         raise InputError(f"{public(url)} is no STAC API or catalog: {error}") from None
     return found
+
+
+def _check_whole(content: Mapping[str, Any], url: str) -> None:
+    """Refuse what an API answers in parts: a page of items, a collection without its items."""
+    links = {link.get("rel"): str(link.get("href")) for link in content.get("links") or ()}
+    if content.get("type") == "FeatureCollection" and "next" in links:
+        what, there = "is one page of several", "the items of an API"
+    elif content.get("type") == "Collection" and "items" in links:
+        what, there = "is a collection of an API", f"the items of {content.get('id')!r}"
+    else:
+        return
+    root = public(links.get("root", "the URL of the API"))
+    raise InputError(
+        f"{public(url)} {what}. For {there} give its own URL, and the id of the collection: "
+        f"open_stac({root!r}, {content.get('id') or '...'!r}, ...)."
+    )
 
 
 def _searched(client: Client, asked: Query) -> list[Any]:
@@ -193,7 +219,7 @@ def _unanswered(url: str, error: Exception) -> InputError:
     return InputError(f"{public(url)} answered with HTTP status {status}: {str(error)[:300]}")
 
 
-def _static(source: Any, asked: Query, pystac: Any) -> Iterable[Any]:
+def _static(source: Any, asked: Query, times: _Times, pystac: Any) -> Iterable[Any]:
     """Items of a catalog of files, or of a list, that are what is asked for."""
     if asked.query is not None or asked.filter is not None:
         raise InputError(
@@ -211,7 +237,6 @@ def _static(source: Any, asked: Query, pystac: Any) -> Iterable[Any]:
             f"expected the URL of a STAC API or catalog, or items of pystac, got "
             f"{type(source).__name__}."
         )
-    times = _times(asked.datetime)
     for item in items:
         if not isinstance(item, pystac.Item):
             raise InputError(f"expected items of pystac, got {type(item).__name__}.")
@@ -219,7 +244,7 @@ def _static(source: Any, asked: Query, pystac: Any) -> Iterable[Any]:
             yield item
 
 
-def _fits(item: Any, asked: Query, times: tuple[datetime, datetime] | None) -> bool:
+def _fits(item: Any, asked: Query, times: _Times) -> bool:
     if asked.collection is not None and item.collection_id not in (None, asked.collection):
         return False
     if asked.ids is not None and item.id not in asked.ids:
@@ -227,12 +252,20 @@ def _fits(item: Any, asked: Query, times: tuple[datetime, datetime] | None) -> b
     if asked.bounds is not None and item.bbox is not None:
         west, south, east, north = asked.bounds
         left, bottom, right, top = flat_bbox(item.bbox)
-        if left >= east or right <= west or bottom >= north or top <= south:
+        if bottom >= north or top <= south or not _meet((west, east), (left, right)):
             return False
     if times is None:
         return True
     first, last = span_of(item)
     return first <= times[1] and last >= times[0]
+
+
+def _meet(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    """Whether two stretches of longitude share one; from a larger to a smaller one crosses 180."""
+    (west, east), (left, right) = (
+        (start, stop + 360 if stop < start else stop) for start, stop in (first, second)
+    )
+    return any(left + turn < east and west < right + turn for turn in (-360, 0, 360))
 
 
 def flat_bbox(bbox: Sequence[float]) -> Bounds:
@@ -254,14 +287,20 @@ def _aware(when: datetime) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _times(said: Any) -> tuple[datetime, datetime] | None:
+def _times(said: Any) -> _Times:
     if said is None:
         return None
     from pystac.utils import str_to_datetime
     from pystac_client.item_search import ItemSearch
 
     # As an API would be asked: months and open ends are spelt out.
-    spelt = ItemSearch("https://none", datetime=said).get_parameters()["datetime"]
+    try:
+        spelt = ItemSearch("https://none", datetime=said).get_parameters()["datetime"]
+    except Exception as error:  # It raises no other kind.
+        raise InputError(
+            f"datetime={said!r} cannot be used: {error}. Say a day, a month or a year as "
+            "'2024-06', or two of them as '2024-06/2024-08'."
+        ) from None
     first, _, last = str(spelt).partition("/")
     return (
         datetime.min.replace(tzinfo=UTC) if first == ".." else _aware(str_to_datetime(first)),
