@@ -6,18 +6,20 @@ import doctest
 import inspect
 import re
 import runpy
+import shlex
 import sys
 import tomllib
 import types
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
 
 import xdemsr
-from xdemsr import accessor
+from xdemsr import accessor, cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -167,6 +169,31 @@ def test_the_recipe_for_conda_is_one() -> None:
     rendered = made.recipe.to_dict()
     assert rendered["package"] == {"name": "xdemsr", "version": xdemsr.__version__}
     assert rendered["build"]["noarch"] == "python"
+
+
+COMMANDS = sorted(
+    {
+        line.removeprefix("$ xdemsr ").partition(" #")[0].partition(" >")[0].strip()
+        for page in PAGES
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("$ xdemsr ")
+    }
+)
+
+
+@pytest.mark.parametrize("shown", COMMANDS)
+def test_a_command_that_a_page_shows_is_one(
+    shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its options are known and its values are of their kind; nothing is run."""
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = shlex.split(shown)
+    for argument in arguments:
+        if argument.endswith((".tif", ".toml", ".zarr", "LIDAR", "PLACES")):
+            Path(argument.rpartition("=")[2]).touch()
+    command = cli.main.get_command(click.Context(cli.main), name)
+    assert command is not None
+    command.make_context(name, arguments)
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
