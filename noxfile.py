@@ -105,9 +105,17 @@ def kills(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Build the documentation; warnings are errors."""
+    """Build the documentation; warnings are errors, and links that lead nowhere."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-n", "-W", "-T", "docs", "docs/_build/html", *session.posargs)
+    session.run("python", "docs/check_links.py", "docs/_build/html")
+
+
+@nox.session(default=False)
+def recipe(session: nox.Session) -> None:
+    """Have rattler-build read the recipe for conda, without building it."""
+    session.install("-e", ".[tests]", *group("recipe"))
+    session.run("pytest", "tests/test_docs.py", "-k", "recipe", *session.posargs)
 
 
 @nox.session(default=False, venv_backend="uv")

@@ -34,6 +34,7 @@ html_logo = "_static/logo.svg"
 html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["xdemsr.css"]
+html_js_files = [("wide.js", {"defer": "defer"})]
 html_sidebars: dict[str, list[str]] = {"index": []}
 html_theme_options = {
     "logo": {"text": "xdemsr"},
@@ -70,7 +71,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"(^|[/\\])(?!plot_)[^/\\]*\.py$",
     "within_subsection_order": "FileNameSortKey",
     "image_srcset": ["2x"],
-    "thumbnail_size": (560, 360),
+    "thumbnail_size": (640, 290),
     "remove_config_comments": True,
     "show_signature": False,
     "write_computation_times": False,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import xarray as xr
 from scipy import ndimage
 
@@ -44,14 +43,12 @@ def answers(place: Path, truth: xr.DataArray) -> dict[str, xr.DataArray]:
 
 def draw(found: dict[str, xr.DataArray], path: Path) -> None:
     """Hillshades of the middle of a place."""
-    figure, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 3.3), layout="constrained")
-    for axis, (name, dem) in zip(axes, found.items(), strict=True):
-        ny, nx = dem.shape
-        middle = dem.demsr.hillshade()[ny // 4 : 3 * ny // 4, nx // 4 : 3 * nx // 4]
-        axis.imshow(middle, cmap="gray", vmin=0, vmax=1)
-        axis.set_title(name)
-        axis.set_axis_off()
-    figure.savefig(path, dpi=110)
+    middle = {
+        name: dem[tuple(slice(n // 4, 3 * n // 4) for n in dem.shape)]
+        for name, dem in found.items()
+    }
+    axes = xdemsr.plotting.compare(middle, columns=2)
+    axes[0].figure.savefig(path, dpi=130)
 
 
 def main(folder: Path, picture: Path | None = None) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import doctest
 import inspect
 import re
+import runpy
+import shlex
+import sys
 import tomllib
 import types
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
 
 import xdemsr
+from xdemsr import accessor, cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,15 +48,20 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def runs(member: object) -> bool:
+    """Whether a docstring has an example under its own heading that doctest runs."""
+    document = inspect.getdoc(member) or ""
+    examples = doctest.DocTestParser().get_examples(document.partition("\nExamples\n---")[2])
+    return any(not example.options.get(doctest.SKIP) for example in examples)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_has_a_page_and_an_example(name: str) -> None:
     assert name in API
-    member = getattr(xdemsr, name)
-    if not (inspect.isclass(member) and issubclass(member, BaseException | Warning)):
-        assert "Examples\n" in (member.__doc__ or "")
+    assert runs(getattr(xdemsr, name))
 
 
-@pytest.mark.parametrize("module", ["plotting", "synthetic", "training"])
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "errors"])
 def test_so_has_everything_in_public_modules(module: str) -> None:
     members = vars(getattr(xdemsr, module))
     names = members.get("__all__") or [
@@ -63,22 +73,50 @@ def test_so_has_everything_in_public_modules(module: str) -> None:
     assert public
     for name in public:
         assert f"{module}.{name}" in API
-        assert "Examples\n" in (getattr(getattr(xdemsr, module), name).__doc__ or "")
+        assert runs(getattr(getattr(xdemsr, module), name))
 
 
-def test_the_quickstart_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("array", "name"),
+    [
+        (array.removesuffix("Accessor"), name)
+        for array in ("DataArrayAccessor", "DatasetAccessor")
+        for name, _ in inspect.getmembers(getattr(accessor, array), inspect.isfunction)
+        if not name.startswith("_")
+    ],
+)
+def test_so_has_every_method(array: str, name: str) -> None:
+    assert f"{array}.demsr.{name}" in API
+    assert runs(getattr(getattr(accessor, f"{array}Accessor"), name))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "how_it_works", "nodata", "grids", "own_network"])
+def test_a_page_can_be_followed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Word for word, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     # What is shown ends where its fence does.
     test = doctest.DocTestParser().get_doctest(
-        re.sub("^```.*$", "", page, flags=re.MULTILINE), {}, "quickstart.md", None, 0
+        re.sub("^```.*$", "", page, flags=re.MULTILINE), {}, f"{name}.md", None, 0
     )
     found = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
     plt.close("all")
-    assert found.attempted > 15
+    assert found.attempted
     assert not found.failed
-    assert (tmp_path / "fine.png").exists()
+
+
+def test_a_catalog_without_a_network_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pystac_client", reason="needs the extra 'stac'")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "stac.md").read_text(encoding="utf-8")
+    # The first block asks a server.
+    made = re.findall("```python\n(.*?)```", page, flags=re.DOTALL)[1]
+    (shown,) = re.findall("```text\n(.*?)```", page, flags=re.DOTALL)
+    exec(made, {})
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.train
@@ -120,6 +158,61 @@ def test_the_recipe_for_conda_asks_for_what_the_package_does() -> None:
     assert f'version: "{xdemsr.__version__}"' in recipe
     minimum = project["requires-python"].removeprefix(">=")
     assert f'python_min: "{minimum}"' in recipe
+
+
+def test_the_recipe_for_conda_is_one() -> None:
+    """By rattler-build's own reading of it."""
+    rattler = pytest.importorskip("rattler_build", reason="needs py-rattler-build: nox -s recipe")
+    recipe = (ROOT / "docs" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    stage = rattler.Stage0Recipe.from_yaml(recipe)
+    (made,) = stage.render(rattler.VariantConfig(), rattler.RenderConfig())
+    rendered = made.recipe.to_dict()
+    assert rendered["package"] == {"name": "xdemsr", "version": xdemsr.__version__}
+    assert rendered["build"]["noarch"] == "python"
+
+
+COMMANDS = sorted(
+    {
+        line.removeprefix("$ xdemsr ").partition(" #")[0].partition(" >")[0].strip()
+        for page in PAGES
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("$ xdemsr ")
+    }
+)
+
+
+@pytest.mark.parametrize("shown", COMMANDS)
+def test_a_command_that_a_page_shows_is_one(
+    shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its options are known and its values are of their kind; nothing is run."""
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = shlex.split(shown)
+    for argument in arguments:
+        if argument.endswith((".tif", ".toml", ".zarr", "LIDAR", "PLACES")):
+            Path(argument.rpartition("=")[2]).touch()
+    command = cli.main.get_command(click.Context(cli.main), name)
+    assert command is not None
+    command.make_context(name, arguments)
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    check = runpy.run_path(str(ROOT / "docs" / "check_links.py"))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">a</h1><a href="#top">b</a><a href="deep/page.html#there">c</a>'
+        '<a href="deep/page.html#nowhere">d</a><a href="https://example.org/gone">e</a>'
+        '<img srcset="a.png, b.png 2x">'
+    )
+    (tmp_path / "a.png").touch()
+    (tmp_path / "deep" / "page.html").write_text('<p id="there"><a href="../gone.html">f</a>')
+    assert check["broken"](tmp_path) == [
+        "deep/page.html: ../gone.html",
+        "index.html: b.png",
+        "index.html: deep/page.html#nowhere",
+    ]
+    assert check["main"](str(tmp_path)) == 1
+    assert check["main"](str(tmp_path / "nothing")) == 1
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -232,7 +232,7 @@ def _check(fine: Grid, coarse: Grid) -> None:
     if not grid.same_crs(fine.geobox.crs, coarse.geobox.crs):
         raise GridError(
             f"the anchor is in another CRS: {coarse.describe()}; the raster is {fine.describe()}. "
-            "Reproject the anchor: anchor.odc.reproject(crs, resolution=...)."
+            "Reproject the anchor: anchor.rio.reproject(crs, resolution=...)."
         )
     ratio = min(its / own for own, its in zip(fine.pixel_size, coarse.pixel_size, strict=True))
     if ratio < _COARSER:

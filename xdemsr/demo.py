@@ -30,6 +30,13 @@ def jacksboro() -> xr.DataArray:
     -------
     DataArray, dims (y, x), int16
         In degrees, EPSG:4326; heights above the EGM96 geoid.
+
+    Examples
+    --------
+    >>> from xdemsr.demo import jacksboro
+    >>> dem = jacksboro()
+    >>> dem.shape, int(dem.min()), int(dem.max())
+    ((344, 403), 236, 1076)
     """
     from matplotlib.cbook import get_sample_data
 

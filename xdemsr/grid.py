@@ -171,7 +171,7 @@ def of(obj: XarrayObject) -> Grid:
         raise GridError(
             f"cannot use {what}: its grid is rotated (GeoTransform {stored.to_gdal()}). xdemsr "
             "needs rows and columns along the CRS's axes. Reproject first: "
-            "da.odc.reproject(...) or da.rio.reproject(...)."
+            "da.rio.reproject(...)."
         )
     labelled = y_dim in obj.coords and x_dim in obj.coords
     if not labelled and (y_dim in obj.coords or x_dim in obj.coords):
@@ -311,7 +311,7 @@ def _check_regular(
         raise GridError(
             f"cannot use {_what(obj)}: {dim} spacing varies from {sizes.min():.6g} to "
             f"{sizes.max():.6g}. xdemsr needs a regular grid. Reproject first: "
-            "da.odc.reproject(...), or da.interp(...) onto even coordinates."
+            "da.rio.reproject(...), or da.interp(...) onto even coordinates."
         )
 
 
@@ -367,7 +367,7 @@ def _refuse_curvilinear(obj: XarrayObject, y_dim: Hashable, x_dim: Hashable) -> 
             raise GridError(
                 f"cannot use {_what(obj)}: its coordinate {name!r} varies along both "
                 f"{y_dim!r} and {x_dim!r} (a curvilinear grid). Reproject first, for instance "
-                "with odc.geo's da.odc.reproject(...), pyresample or xESMF."
+                "with pyresample, xESMF or da.rio.reproject(...)."
             )
 
 

@@ -28,7 +28,7 @@ def check_crs(first: Grid, second: Grid) -> None:
     if not grid.same_crs(first.geobox.crs, second.geobox.crs):
         raise GridError(
             f"the rasters are in different CRSs: {first.describe()}, and {second.describe()}. "
-            "Reproject the fine one first: da.odc.reproject(crs, resampling='average')."
+            "Reproject the fine one first: da.rio.reproject(crs, resampling=Resampling.average)."
         )
 
 

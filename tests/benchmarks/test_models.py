@@ -12,7 +12,6 @@ from bare import BareNetwork, bare_write, computed
 from conftest import Findings, Times
 
 import xdemsr
-from xdemsr.demo import jacksboro
 from xdemsr.models.edsr import EDSR
 from xdemsr.spec import Local, ModelSpec
 
@@ -128,24 +127,3 @@ def test_models(
         findings.target(
             f"`{name}`: time over bare network and bare write", ratio, LIMITS[name], most=True
         )
-
-
-def test_half_precision(findings: Findings) -> None:
-    rasters = {
-        "the Jacksboro DEM, with cliffs": jacksboro(),
-        "fractal terrain, 500 m of relief": xdemsr.synthetic.terrain((300, 320), relief=500.0),
-    }
-    rows = []
-
-    def measure() -> None:
-        for name, dem in rasters.items():
-            half, single = (
-                dem.demsr.upscale(16, "terrain-x16", precision=precision).values
-                for precision in ("bf16", "fp32")
-            )
-            moved = 1000 * np.abs(half - single.astype(np.float64))
-            rms = np.sqrt(np.mean(moved**2))
-            rows.append([name, f"{rms:.2g}", f"{moved.max():.2g}"])
-
-    findings.once(measure)
-    findings.table("precision", ("terrain-x16 on", "RMS, mm", "largest, mm"), rows)

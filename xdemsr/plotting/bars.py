@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _TRAINED, _UNTRAINED = COLOURS[:2]
 #: What a column of the table is called, with its unit.
 _MEASURES = {
-    "of_best_classical": "MSE, of the better of spline and histospline",
-    "of_spline": "MSE, of the spline's",
+    "of_best_classical": "MSE over that of the better of spline and histospline",
+    "of_spline": "MSE over the spline's",
     "mse": "MSE (m²)",
     "rmse": "RMSE (m)",
     "mae": "MAE (m)",

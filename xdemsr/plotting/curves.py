@@ -15,6 +15,9 @@ from xdemsr.plotting.canvas import lines, new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: What is said of a measure on the axis, where its name is not enough.
+_SAID = {"score": "score (below 1: better than no training)"}
+
 
 def training_curves(
     folder: str | Path, ax: Axes | None = None, *, measures: Sequence[str] = ("loss", "score")
@@ -69,7 +72,7 @@ def training_curves(
         ax.plot(steps, heights, "o-", color=colour, markersize=4, label=measure)
         best = heights.argmin()
         ax.scatter(steps[best], heights[best], s=90, facecolors="none", edgecolors=colour)
-    ax.set(xlabel="step", ylabel=" and ".join(measures))
+    ax.set(xlabel="step", ylabel=" and ".join(_SAID.get(measure, measure) for measure in measures))
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
     return ax
