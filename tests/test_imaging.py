@@ -285,7 +285,7 @@ def test_geographic_grids_with_oblong_pixels(relief: Path, heights: xr.DataArray
 
 def test_anchors_that_cannot_be_are_refused(relief: Path, heights: xr.DataArray) -> None:
     image, anchor = seen(heights), coarse(heights, (4, 4), (0, 0))
-    with pytest.raises(GridError, match=r"another CRS.*anchor\.odc\.reproject"):
+    with pytest.raises(GridError, match=r"another CRS.*anchor\.rio\.reproject"):
         image.demsr.elevation(relief, anchor=anchor.rio.write_crs("EPSG:32612"))
     with pytest.raises(GridError, match="do not overlap"):
         image.demsr.elevation(relief, anchor=anchor.assign_coords(x=anchor.x + 1000))

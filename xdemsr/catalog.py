@@ -25,7 +25,8 @@ class HasSpec(Protocol):
 
 ModelLike = str | Path | ModelSpec | HasSpec
 
-_TILE = 256
+#: Pixels along an interpolation's tiles, and most of what they become: 16 MiB of the answer.
+_TILE, _LARGEST_TILE = 256, 2048
 
 
 def find(model: ModelLike | None, scale: int | None = None) -> ModelSpec:
@@ -63,7 +64,7 @@ def interpolation(kernel: str, scale: int) -> ModelSpec:
         architecture="interpolation",
         options={"kernel": kernel, "scale": scale},
         scale=scale,
-        context=Local(halo=width // 2, tile=_TILE),
+        context=Local(halo=width // 2, tile=max(1, min(_TILE, _LARGEST_TILE // scale))),
         border=KERNELS[kernel][1],
         flops=2.0 * width * scale * (1 + scale),
         summary=f"{kernel} interpolation, no parameters",
