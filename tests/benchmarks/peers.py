@@ -128,8 +128,13 @@ def torchgeo(source: Path, network: Network, store: Path) -> None:
         top = round((y1 - query[1].stop) / dy)
         with torch.inference_mode():
             part = network(torch.from_numpy(block)[None, None])[0, 0].numpy()
-        rows = slice(top * SCALE, min((top + block.shape[0]) * SCALE, fine.shape[0]))
-        columns = slice(left * SCALE, min((left + block.shape[1]) * SCALE, fine.shape[1]))
+        # The sampler begins at the bottom left, and its last windows hang over.
+        place = []
+        for start, length, most in zip((top, left), block.shape, fine.shape, strict=True):
+            first, last = start * SCALE, (start + length) * SCALE
+            place.append((slice(max(first, 0), min(last, most)), slice(max(-first, 0), None)))
+        (rows, from_row), (columns, from_column) = place
+        part = part[from_row, from_column]
         fine[rows, columns] = part[: rows.stop - rows.start, : columns.stop - columns.start]
     to_zarr(da.from_array(fine, chunks=CHUNK * SCALE), store)
 
