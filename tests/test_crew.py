@@ -110,6 +110,24 @@ def test_where_torch_has_one_thread_it_is_the_callers() -> None:
     assert found == {threading.current_thread().name}
 
 
+def test_callers_that_begin_at_the_same_moment_have_the_same_threads() -> None:
+    code = """
+import threading, torch
+from concurrent.futures import ThreadPoolExecutor
+from xdemsr.crew import on_all_threads
+torch.set_num_threads(3)
+together = threading.Barrier(8)
+def caller(_):
+    together.wait()
+    return set(on_all_threads(lambda _: threading.current_thread().name[:7], range(5)))
+with ThreadPoolExecutor(8) as callers:
+    for names in callers.map(caller, range(8)):
+        assert names == {"xdemsr_"}, names
+"""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_has_threads_of_its_own() -> None:
     code = """

@@ -36,8 +36,11 @@ def on_all_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     ------
     result
     """
-    size = torch.get_num_threads()
-    return map(function, items) if size == 1 else _crew(size).map(function, items)
+    # While threads of a crew are told to use one, another that asks for its first time hears one.
+    with _guard:
+        size = torch.get_num_threads()
+        crew = _crew(size) if size > 1 else None
+    return map(function, items) if crew is None else crew.map(function, items)
 
 
 class _Crew:
@@ -105,16 +108,18 @@ def _alone() -> None:
 _guard = threading.Lock()
 
 
-def _crew(size: int) -> _Crew:
-    with _guard:
-        return _made(size)
-
-
 @cache
-def _made(size: int) -> _Crew:
+def _crew(size: int) -> _Crew:
     return _Crew(size)
 
 
+def _renew() -> None:
+    _crew.cache_clear()
+    _guard.release()
+
+
 if hasattr(os, "register_at_fork"):
-    # Threads do not come along into a process that is forked.
-    os.register_at_fork(after_in_child=_made.cache_clear)
+    # Threads do not come along into a process that is forked, and a lock that is held stays so.
+    os.register_at_fork(
+        before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_renew
+    )
