@@ -7,8 +7,6 @@ whole process: beside networks on many threads that is what all wait for. The by
 from __future__ import annotations
 
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,21 +91,12 @@ def _same(block: NDArray[Any], void: Any) -> bool:
 
 
 def _packed(block: NDArray[Any]) -> bytes:
-    if threading.current_thread() is not threading.main_thread():
-        return _blosc(block)
-    # On the main thread Blosc takes several, and puts pieces down in the order they are done.
-    with ThreadPoolExecutor(1) as apart:
-        return apart.submit(_blosc, block).result()
-
-
-def _blosc(block: NDArray[Any]) -> bytes:
+    # On one thread, as zarr has set it: several put pieces down in the order they are done.
     packed: bytes = Blosc(cname=_NAME, clevel=_LEVEL, shuffle=Blosc.SHUFFLE).encode(block)
     return packed
 
 
-def _said(codecs: Any) -> list[dict[str, Any]]:
-    """What codecs say of themselves, but for the size of numbers, which each array's own have."""
-    return [
-        {**codec.to_dict().get("configuration", {}), "name": codec.to_dict()["name"], "typesize": 0}
-        for codec in codecs
-    ]
+def _said(codecs: Any) -> list[tuple[Any, ...]]:
+    """What codecs are, but for the size of numbers, which each array's own have."""
+    keys = ("cname", "clevel", "shuffle", "blocksize")
+    return [(type(codec), *(getattr(codec, key, None) for key in keys)) for codec in codecs]
