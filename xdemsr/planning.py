@@ -243,8 +243,11 @@ def _tile_bytes(job: Job) -> int:
 
 
 def _working(job: Job, prepared: int) -> int:
-    """While a chunk is answered: what it is made of, itself, and a tile before it is put there."""
-    return prepared + _chunk_bytes(job) + 2 * _tile_bytes(job) + _THREAD_BYTES
+    """While a chunk is answered: what it is made of, itself, and tiles before they are put there.
+
+    One waits, and the last step of another is under way, which takes twice its room.
+    """
+    return prepared + _chunk_bytes(job) + 3 * _tile_bytes(job) + _THREAD_BYTES
 
 
 def _writing(job: Job) -> int:
