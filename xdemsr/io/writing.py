@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
@@ -122,7 +123,7 @@ class Writing:
         InputError
             If what the workers wrote did not arrive in the store.
         """
-        for key, content in self._skeleton(complete=False).items():
+        for key, content in self._begun.items():
             objects.write(key, content)
         self._write_rasters(objects, name, client)
         for level in range(len(self.overviews)):
@@ -131,10 +132,10 @@ class Writing:
 
     def finish(self, objects: Objects) -> None:
         """Say that all is there, and take away the marks and what was left half written."""
-        unfinished, finished = (self._skeleton(complete) for complete in (False, True))
+        finished = self._skeleton(complete=True)
         # The root last: it is what is believed.
         for key in sorted(finished, key=lambda key: key in ROOT_KEYS):
-            if finished[key] != unfinished[key]:
+            if finished[key] != self._begun[key]:
                 objects.write(key, finished[key])
         for level in range(len(self.overviews) + 1):
             for regions in self._regions(objects, level).values():
@@ -194,6 +195,10 @@ class Writing:
     def _chunks(self, ds: xr.Dataset, variable: Hashable) -> tuple[tuple[int, ...], ...]:
         sizes = (axis[0] for axis in self.ds[variable].data.chunks)
         return tuple(map(split, ds[variable].shape, sizes))
+
+    @cached_property
+    def _begun(self) -> Skeleton:
+        return self._skeleton(complete=False)
 
     def _skeleton(self, complete: bool) -> Skeleton:
         found = grid.of(self.ds)
