@@ -11,8 +11,7 @@ from xdemsr.tiles import make_tiling
 
 Chunks = int | tuple[int, int] | str
 
-#: Bytes of one automatic chunk, at most: few, so that the memory of a run is level from small
-#: rasters on; blocks of this size are also the largest that the C library keeps for the next.
+#: Bytes of one automatic chunk, at most: few, since a run holds some of them for each thread.
 _LARGEST = 32 << 20
 #: Where windows overlap, those at a border of two chunks are answered for both: fewer borders.
 _LARGEST_WINDOWED = 128 << 20
