@@ -86,13 +86,11 @@ class Runner:
     def _in_batches(self, tiles: Iterator[Tile]) -> Iterator[Planes]:
         """Batches of one shape, the last one filled up; halved where memory runs out."""
         waiting = list(islice(tiles, 1))
-        size = self._batch_size(waiting)
+        size = self._batch_size(waiting[0]) if waiting else 0
         copied: deque[Callable[[], Planes]] = deque()
-        while True:
+        while waiting:
             waiting += islice(tiles, max(size - len(waiting), 0))
             group = waiting[:size]
-            if not group:
-                break
             filled = group + group[-1:] * (size - len(group))
             try:
                 copied.append(self._batch(filled, len(group)))
@@ -103,18 +101,17 @@ class Runner:
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
-            del waiting[:size]
+            waiting = waiting[size:] or list(islice(tiles, 1))
             if len(copied) > _COPIED_BESIDE:
                 yield from copied.popleft()()
         while copied:
             yield from copied.popleft()()
 
-    def _batch_size(self, like: Sequence[Tile]) -> int:
+    def _batch_size(self, tile: Tile) -> int:
         """Padded tiles of this shape for one turn at the device."""
         if self.asked != "auto":
             return int(self.asked)
-        pixels = sum(math.prod(tile[0].shape[-2:]) for tile in like)
-        return max(1, _GPU_BATCH_PIXELS // max(1, pixels))
+        return max(1, _GPU_BATCH_PIXELS // math.prod(tile[0].shape[-2:]))
 
     def _batch(self, tiles: Sequence[Tile], count: int) -> Callable[[], Planes]:
         """Compute a batch; what is returned waits for the answers of its first tiles."""
