@@ -10,6 +10,7 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from xdemsr.bands import MatchedInput, VerticalError
+from xdemsr.batches import MOST_NEEDED
 from xdemsr.calibration import made_like, tiles_a_second
 from xdemsr.catalog import ModelLike, find
 from xdemsr.chunking import Chunks
@@ -32,6 +33,8 @@ _THREAD_BYTES = 32 << 20
 _KEPT_BLOCK = 32 << 20
 #: Bytes of a pixel while a filter makes it: float64, as it was, opened, bridged, and between.
 _DERIVING = 6 * 8
+#: Chunks of a source across a batch, in the middle of a raster that is wider.
+_ACROSS = math.isqrt(MOST_NEEDED)
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,8 @@ class _Reading:
     prepared : int
         The pixels pasted, as float32, and while voids are looked for once more.
     row : int
-        Chunks of the source that the next row of the answer's chunks needs as well.
+        Chunks of the source that the next row of the answer's chunks needs as well: those of a
+        batch, where the raster is wider.
     derived : int
         Where it is made of another raster, while a chunk of it is made.
     """
@@ -299,7 +303,11 @@ class _Reading:
         return cls(
             held=one * lead * planes * y * x,
             prepared=pasted * (one + (4 if alike else 8)),
-            row=one * lead * planes * max(sizes[-2]) * array.shape[-1],
+            row=one
+            * lead
+            * planes
+            * max(sizes[-2])
+            * min(array.shape[-1], _ACROSS * max(sizes[-1])),
             derived=_DERIVING * max(sizes[-2]) * max(sizes[-1]) if _is_derived(array) else 0,
         )
 

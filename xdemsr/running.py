@@ -12,19 +12,18 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
-from dask._task_spec import DataNode, GraphNode, Task, convert_legacy_graph
+from dask._task_spec import DataNode, Task, convert_legacy_graph
 from dask.base import get_scheduler
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
+from xdemsr.batches import Graph, batches, needed
 from xdemsr.errors import ClusterError, InputError
 from xdemsr.progress import bar, counting
 
 if TYPE_CHECKING:
     from distributed import Client
     from tqdm import tqdm
-
-Graph = dict[Any, GraphNode]
 
 #: Seconds before another try; doubled each time.
 _PAUSE_S = 1.0
@@ -55,7 +54,8 @@ def run_tasks(
     """Compute some keys of a graph for their effect; their values are thrown away.
 
     The graph is culled, and each key fused with the only task it needs where nobody else needs it,
-    so that a chunk is written where it is computed.
+    so that a chunk is written where it is computed. Of wide rasters it is done in batches of
+    neighbours (:mod:`xdemsr.batches`).
 
     Parameters
     ----------
@@ -81,10 +81,12 @@ def run_tasks(
     get, cluster = computing(client)
     with bar(len(wanted), what) as shown:
         if cluster is not None:
-            _run_on(cluster, tasks, wanted, shown, what)
+            near = [key for batch in batches(tasks, wanted) for key in batch]
+            _run_on(cluster, tasks, near, shown, what)
         else:
             with counting(set(wanted), shown):
-                get(tasks, wanted)
+                for batch in batches(tasks, wanted):
+                    get(needed(tasks, batch), batch)
 
 
 def computing(client: Client | None) -> tuple[Callable[..., Any], Any]:
@@ -185,7 +187,7 @@ def _run_on(client: Any, tasks: Graph, keys: list[Any], shown: tqdm[Any], what: 
         while batches or waiting:
             if batches and len(waiting) <= _BATCH:
                 batch = batches.pop()
-                waiting.extend(client.get(_needed(tasks, batch), batch, sync=False))
+                waiting.extend(client.get(needed(tasks, batch), batch, sync=False))
             started = time.perf_counter()
             left = []
             for future in waiting:
@@ -201,18 +203,6 @@ def _run_on(client: Any, tasks: Graph, keys: list[Any], shown: tqdm[Any], what: 
     finally:
         if waiting and client.status == "running":
             client.cancel(waiting)
-
-
-def _needed(tasks: Graph, keys: list[Any]) -> Graph:
-    """The part of a graph that some keys need."""
-    found: Graph = {}
-    left = list(keys)
-    while left:
-        key = left.pop()
-        if key in tasks and key not in found:
-            found[key] = tasks[key]
-            left.extend(tasks[key].dependencies)
-    return found
 
 
 def _raise(future: Any, what: str) -> None:

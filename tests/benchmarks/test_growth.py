@@ -31,9 +31,9 @@ print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 
-def made(shape: tuple[int, int], folder: Path) -> Path:
+def made(shape: tuple[int, int], folder: Path, chunks: int = 1024) -> Path:
     """A Zarr store of a plane with noise: terrain of 64 million pixels takes too long to make."""
-    noise = da.random.default_rng(0).normal(500, 50, shape, chunks=1024).astype(np.float32)
+    noise = da.random.default_rng(0).normal(500, 50, shape, chunks=chunks).astype(np.float32)
     raster = xr.DataArray(noise, dims=("y", "x"), name="elevation")
     like = xdemsr.synthetic.terrain((2, 2))
     coords = {"y": -30.0 * np.arange(shape[0]), "x": 30.0 * np.arange(shape[1])}
@@ -84,6 +84,37 @@ def test_memory_over_size(
     )
     what = f"`{model}` x{scale}: peak memory at {millions[-1]} over that at 1 million pixels"
     findings.target(what, rows[millions[-1]] / rows[1], 1.1, most=True)
+
+
+def test_memory_over_width(findings: Findings, quick: bool, tmp_path: Path) -> None:
+    """The same height: what the next row of chunks reads too would be kept from end to end."""
+    widths = [n << 10 for n in ((8, 16) if quick else (32, 64, 128))]
+    rows = {}
+
+    def measure() -> None:
+        for width in widths:
+            source = made((4096, width), tmp_path, chunks=512)
+            rows[width] = peak(source, tmp_path / "fine.zarr", 2, "bicubic")
+            for path in (source, tmp_path / "fine.zarr"):
+                subprocess.run(["rm", "-rf", str(path)], check=True)
+
+    findings.once(measure)
+    columns = ("model", "source", "answer, GB", "peak, GB")
+    findings.table(
+        "width",
+        columns,
+        [
+            [
+                "bicubic x2",
+                f"4096 x {width:,}",
+                f"{4 * 4096 * width * 4 / 1e9:.2g}",
+                f"{found / 1e9:.2f}",
+            ]
+            for width, found in rows.items()
+        ],
+    )
+    ratio = rows[widths[-1]] / rows[widths[0]]
+    findings.target("`bicubic` x2: peak memory at 4 times the width", ratio, 1.1, most=True)
 
 
 def test_time_over_size(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,3 +54,57 @@ def test_writing(
     times = race(jobs, rounds=3)
     findings.table("writing", COLUMNS, times.rows("`write_zarr`"))
     assert fine.dtype == np.float32
+
+
+IN_A_PROCESS = r"""
+import re, sys
+from pathlib import Path
+import dask.array as da, numpy as np, rasterio, rasterio.shutil, xarray as xr, xdemsr
+how, side, target = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+noise = da.random.default_rng(0).normal(500, 50, (side, side), chunks=2048).astype("float32")
+place = {"y": -10.0 * np.arange(side), "x": 10.0 * np.arange(side)}
+fine = xr.DataArray(noise, dims=("y", "x"), coords=place).rio.write_crs("EPSG:32633")
+if how == "write_cog":
+    xdemsr.write_cog(fine, target, overwrite=True)
+else:
+    plain = target.with_name("plain.tif")
+    options = dict(width=side, height=side, count=1, dtype="float32", tiled=True, bigtiff=True)
+    place = dict(crs=fine.rio.crs, transform=fine.rio.transform())
+    with rasterio.open(plain, "w", driver="GTiff", **options, **place) as file:
+        for top in range(0, side, 2048):
+            rows = fine[top : top + 2048].values
+            file.write(rows, 1, window=((top, top + rows.shape[0]), (0, side)))
+    rasterio.shutil.copy(
+        plain, target, driver="COG", compress="zstd", predictor=3, num_threads="all_cpus"
+    )
+    plain.unlink()
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def test_memory_of_a_cog(findings: Findings, quick: bool, tmp_path: Path) -> None:
+    """Noise, lazily; GDAL copies a plain GeoTIFF."""
+    sides = (2048, 4096) if quick else (8192, 16384)
+    peaks = {}
+
+    def measure() -> None:
+        for how in ("write_cog", "copy by GDAL"):
+            for side in sides:
+                arguments = [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, how, str(side)]
+                done = subprocess.run(
+                    [*arguments, str(tmp_path / "fine.tif")],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                )
+                peaks[how, side] = 1024 * int(re.findall(r"\d+", done.stdout)[-1])
+
+    findings.once(measure)
+    findings.table(
+        "cog-memory",
+        ("", *(f"{side} x {side}, GB" for side in sides)),
+        [
+            [how, *(f"{peaks[how, side] / 1e9:.2f}" for side in sides)]
+            for how in ("write_cog", "copy by GDAL")
+        ],
+    )
