@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ import xdemsr
 from xdemsr.cli import main
 from xdemsr.errors import InputError
 from xdemsr.training import Recipe
+from xdemsr.training.places import Place
 
 pytest.importorskip("lightning")
 pytestmark = pytest.mark.train
@@ -254,6 +256,18 @@ def test_the_last_steps_are_validated(data: dict[str, str], tmp_path: Path) -> N
     )
     kept = torch.load(tmp_path / "m" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 6
+
+
+def test_a_run_lets_its_patches_go(data: dict[str, str], tmp_path: Path) -> None:
+    """Run after run in one process, memory would fill with places."""
+    out = tmp_path / "m.safetensors"
+    gc.disable()  # By chance it may come at the right moment.
+    try:
+        xdemsr.train(small(data, run={"steps": 2, "validate_every": 2}), out, progress=False)
+        left = [found for found in gc.get_objects() if type(found) is Place]
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_training_goes_on_from_another_model(data: dict[str, str], tmp_path: Path) -> None:

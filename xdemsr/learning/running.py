@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -101,17 +102,25 @@ def train(
     ... )
     >>> model = xdemsr.train(recipe, "terrain.safetensors")  # doctest: +SKIP
     """
-    import torch
-
-    from xdemsr.loading import save_model
-    from xdemsr.models import build
-
     if find_spec("lightning") is None:
         raise InputError("training needs Lightning: pip install 'xdemsr[train]'.")
     recipe, out = _recipe(recipe), Path(out)
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise InputError(f"{str(out)!r} must end in .safetensors, in a folder that exists.")
     folder = out.with_suffix("") if folder is None else Path(folder)
+    try:
+        return _trained(recipe, out, folder, progress)
+    finally:
+        # Lightning's objects hold each other, and with them the patches: gigabytes, for minutes.
+        gc.collect()
+
+
+def _trained(recipe: Recipe, out: Path, folder: Path, progress: bool) -> ModelSpec:
+    import torch
+
+    from xdemsr.loading import save_model
+    from xdemsr.models import build
+
     torch.manual_seed(recipe.run.seed)
     spec = _specification(recipe)
     network = build(spec)
