@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import DataNode, Task, TaskRef
 from dask.callbacks import Callback
 from dask.highlevelgraph import HighLevelGraph
 from hypothesis import given, settings
@@ -129,6 +129,15 @@ def test_a_wide_raster_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     xdemsr.write_zarr(fine, tmp_path / "fine.zarr")
     assert found[0] > 1
     xr.testing.assert_equal(xdemsr.open(tmp_path / "fine.zarr").compute(), fine.compute())
+
+
+def test_what_is_in_memory_is_read_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xdemsr.batches, "MOST_NEEDED", 100)
+    job = Job(30, 40)
+    for key in [key for key in job.tasks if key[0] == "read"]:
+        job.tasks[key] = DataNode(key, np.array(key[1:]))
+    job.run()
+    assert set(job.written.values()) == {1}
 
 
 def test_one_axis_is_one_batch() -> None:

@@ -27,9 +27,8 @@ _LEAST = 8
 def batches(tasks: Graph, keys: list[Any]) -> list[list[Any]]:
     """The keys, in batches to be computed one after the other.
 
-    One batch, unless they need very much together and little of it in common: where one of them
-    needs another, or all need something that is made of the whole, it would be made again and
-    again.
+    It is one batch where there is little to keep, and where blocks would make the same things again
+    and again: where keys need each other, or all need what is made of the whole.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def batches(tasks: Graph, keys: list[Any]) -> list[list[Any]]:
         for need in needed(tasks, block).keys() - ends
         if not isinstance(tasks[need], DataNode)
     )
-    return blocks if max(times.values()) <= _MOST_TIMES else [keys]
+    return blocks if max(times.values(), default=0) <= _MOST_TIMES else [keys]
 
 
 def needed(tasks: Graph, keys: Iterable[Any]) -> Graph:
