@@ -124,6 +124,7 @@ def fill_voids(obj: xr.DataArray, *, reach: int = 16) -> xr.DataArray:
     Parameters
     ----------
     obj : DataArray, dims (..., y, x)
+        What lacks pixels: elevations or any other raster.
     reach : int, optional
         How far from the nearest valid pixel, in pixels, is filled. What lies deeper inside a large
         void stays void.

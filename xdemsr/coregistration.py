@@ -123,6 +123,7 @@ class Shift:
         Parameters
         ----------
         obj : DataArray, dims (..., y, x)
+            What was co-registered, or another raster that is off by as much.
         reference : DataArray, dims (..., y, x)
             The fine raster; its grid is used, and no pixel of it.
         scale : int

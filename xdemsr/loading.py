@@ -44,6 +44,7 @@ class Model:
     Attributes
     ----------
     spec : ModelSpec
+        What is known of it.
     module : torch.nn.Module
         In evaluation mode, float32, on the CPU. Takes (n, bands, ny, nx) in physical units.
 
@@ -118,6 +119,7 @@ def load_model(
     Returns
     -------
     Model
+        The network on the CPU, and its specification.
 
     Raises
     ------
@@ -154,6 +156,7 @@ def save_model(
     Parameters
     ----------
     model : Model or torch.nn.Module
+        The network, with its parameters.
     path : str or Path
         Ends in ``.safetensors``.
     spec : ModelSpec, optional

@@ -35,6 +35,7 @@ class Pair:
         axis. ``xdemsr.patches(pair.high, size, pair.scale, coarse=pair.low)`` makes samples of
         them.
     scale : int
+        Pixels of ``high`` along one of ``low``.
     days : float or None
         Between the two; None where it was not asked.
     clouds : tuple of float

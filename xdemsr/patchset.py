@@ -132,6 +132,7 @@ class Patches:
         Yields
         ------
         Patch
+            Each patch of the shard once.
 
         Raises
         ------

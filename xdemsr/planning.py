@@ -44,6 +44,7 @@ class Plan:
     Attributes
     ----------
     model : str
+        Name and version.
     input_shape, output_shape : tuple of int
         Sizes of all dimensions.
     output_bytes : int
@@ -101,7 +102,7 @@ class Plan:
             ("tiles", f"{self.tiles:,}"),
             ("halo overhead", f"{self.halo_overhead:.2f} x"),
             ("dask tasks", f"{self.tasks:,}" if self.tasks else "none (in memory)"),
-            ("operations", f"{self.flops / 1e12:.3g} TFLOP"),
+            ("operations", _operations(self.flops)),
             ("peak memory", f"about {_bytes(self.peak_bytes)}"),
             *time,
         ]
@@ -138,6 +139,7 @@ def plan(
     scale : int, optional
         As for :func:`xdemsr.upscale`; may be left out where ``model`` has one of its own.
     model : str, Path, ModelSpec or Model, optional
+        As for :func:`xdemsr.upscale` or :func:`xdemsr.apply`.
     vertical_error, uncertainty, ensemble, chunks, device, precision
         As for :func:`xdemsr.upscale`.
     calibrate : bool, optional
@@ -147,6 +149,7 @@ def plan(
     Returns
     -------
     Plan
+        A table where it is printed; its attributes are the numbers.
 
     Examples
     --------
@@ -331,6 +334,11 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.2g} {unit}"
     return f"{seconds:.2g} s"
+
+
+def _operations(count: float) -> str:
+    tera = count / 1e12
+    return f"{tera:.3g} TFLOP" if tera < 1000 else f"{tera / 1000:.3g} PFLOP"
 
 
 def _bytes(count: float) -> str:

@@ -45,6 +45,7 @@ def match_histograms(
     Parameters
     ----------
     image : DataArray, dims (..., y, x)
+        Whose values are changed.
     reference : DataArray, dims (..., y, x)
         With the same bands in the same order; its grid does not matter.
     method : {"quantiles", "moments"}, optional

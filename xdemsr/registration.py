@@ -89,6 +89,7 @@ class Displacement:
         Returns
         -------
         DataArray, dims (..., y, x)
+            The same pixels on a moved grid.
 
         Raises
         ------

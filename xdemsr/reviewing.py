@@ -135,6 +135,7 @@ def apply_review(patches: Patches, review: str | Path | Sequence[str | Path]) ->
     Returns
     -------
     Patches
+        Those that are left, in the same order.
 
     Raises
     ------

@@ -77,6 +77,7 @@ def patches(
     Returns
     -------
     Patches
+        Where they lie; pixels are read when a patch is asked for.
 
     Raises
     ------

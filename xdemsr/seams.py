@@ -88,6 +88,7 @@ class Seams:
     Attributes
     ----------
     y, x : AxisSeams or None
+        What was found along each axis; None where no tile borders cross it.
     limit : float
         The largest z that chance explains.
     false_alarm : float

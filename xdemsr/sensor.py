@@ -82,6 +82,7 @@ class Sensor:
         Parameters
         ----------
         coarse : ndarray, shape (ny, nx)
+            Sampled heights.
         white : ndarray, shape (ny, nx)
             Noise of unit variance.
         stripe : ndarray, shape (ny, 1)

@@ -39,6 +39,7 @@ def show_versions(file: TextIO | None = None) -> None:
     Returns
     -------
     None
+        It is printed.
 
     Examples
     --------

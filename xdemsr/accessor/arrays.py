@@ -124,7 +124,7 @@ class DataArrayAccessor(LookingAccessor):
         --------
         >>> import xdemsr
         >>> dem = xdemsr.synthetic.terrain((24, 32))
-        >>> dem.demsr.imagery("my-model.safetensors")  # doctest: +SKIP
+        >>> image = dem.demsr.imagery("my-model.safetensors")  # doctest: +SKIP
         """
         from xdemsr.imaging import imagery
 

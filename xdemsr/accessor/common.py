@@ -194,7 +194,7 @@ class Accessor:
         --------
         >>> import xdemsr
         >>> image = xdemsr.synthetic.terrain((24, 32)).expand_dims(band=["red", "green", "blue"])
-        >>> image.demsr.elevation("my-model.safetensors")  # doctest: +SKIP
+        >>> heights = image.demsr.elevation("my-model.safetensors")  # doctest: +SKIP
         """
         from xdemsr.imaging import elevation
 
@@ -289,6 +289,7 @@ class Accessor:
         scale : int, optional
             May be left out where ``model`` has one of its own.
         model : str, Path, ModelSpec or Model, optional
+            As for ``upscale`` or ``apply``.
         vertical_error, uncertainty, ensemble, chunks, device, precision
             As for ``upscale``.
         calibrate : bool, optional
@@ -297,6 +298,7 @@ class Accessor:
         Returns
         -------
         Plan
+            A table where it is printed; its attributes are the numbers.
 
         See Also
         --------
@@ -363,6 +365,7 @@ class Accessor:
         Returns
         -------
         Patches
+            Where they lie; pixels are read when a patch is asked for.
 
         See Also
         --------

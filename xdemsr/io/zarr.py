@@ -153,6 +153,7 @@ def missing(
     Parameters
     ----------
     store : str, Path, zarr Store or obstore store
+        What was begun.
     verify : bool, optional
         Read all that is there and compare checksums, too.
     storage_options : mapping, optional

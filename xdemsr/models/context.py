@@ -62,7 +62,8 @@ def measure_context(
     Examples
     --------
     >>> import torch
-    >>> measure_context(torch.nn.Conv2d(1, 1, 5, padding=2))
+    >>> import xdemsr
+    >>> xdemsr.measure_context(torch.nn.Conv2d(1, 1, 5, padding=2))
     Local(halo=2, multiple_of=1, tile=128)
     """
     probe = _Probe(module, inputs)

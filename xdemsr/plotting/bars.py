@@ -41,6 +41,7 @@ def benchmark(
     table : pandas.DataFrame
         As :func:`xdemsr.benchmark` gives it.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     measure : str, optional
         The column that is drawn: ``"of_best_classical"``, ``"of_spline"``, ``"rmse"``, ... Ratios
         have a line at 1. Lengths are said to be in metres, as elevations should be.

@@ -30,6 +30,7 @@ def training_curves(
         Where :func:`xdemsr.train` kept its logs: its ``folder``, or the model's path without its
         ending. A run that went on after a kill is drawn as one.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     measures : sequence of str, optional
         Columns of the logs. ``"loss"`` is of one batch at a time; ``"score"`` is what chooses among
         the weights: lower is better, and 1 is the answer that needs no training.

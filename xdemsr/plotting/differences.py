@@ -45,6 +45,7 @@ def error_map(
     da, reference : DataArray, dims (y, x)
         The answer and the truth, on one grid, in metres.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     limit : float, optional
         Error in metres of the darkest colours. By default 98 % of errors are less.
     colorbar : bool, optional
@@ -104,6 +105,7 @@ def error_histogram(
     reference : DataArray, dims (y, x)
         The truth, on the same grid.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     limit : float, optional
         Largest error that is drawn, in metres. By default 98 % of the worst answer's are less.
     size : int, optional

@@ -44,6 +44,7 @@ def shaded_relief(
     da : DataArray, dims (y, x)
         Elevations in metres. Lazy arrays are read piece by piece.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     limits : (float, float), optional
         Elevations of the first and the last colour; the raster's own by default.
     exaggeration, azimuth, altitude : float, optional

@@ -40,6 +40,7 @@ def profile(
     reference : DataArray, dims (y, x), optional
         The truth, drawn in black below the others.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     line : ((x, y), (x, y)), optional
         Where it begins and ends, in the CRS's coordinates. By default the middle of the first
         raster, from west to east.

@@ -40,6 +40,7 @@ def standard_error_map(
     da : DataArray, dims (y, x)
         Standard errors in metres, as ``upscale(..., uncertainty=True)`` gives them.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     limit : float, optional
         Standard error in metres of the brightest colour. By default 98 % of pixels have less.
     colorbar : bool, optional
@@ -50,6 +51,7 @@ def standard_error_map(
     Returns
     -------
     matplotlib.axes.Axes
+        Of the map.
 
     Raises
     ------
@@ -99,6 +101,7 @@ def calibration(
         The answer, its standard error and the truth, in metres, on one grid. All pixels are held in
         memory.
     ax : matplotlib Axes, optional
+        Where to draw; in a figure of its own by default.
     bins : int, optional
         Points.
 

@@ -59,6 +59,7 @@ class PlanetaryComputer:
     host : str
         How the hosts of signed addresses end; others are left as they are.
     patience : Patience
+        How often the server is asked again, and how long it may take.
     """
 
     token_url: str = _PLANETARY_COMPUTER

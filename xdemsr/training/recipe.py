@@ -43,8 +43,11 @@ class Recipe:
     name : str
         Of the model that comes out.
     model : Network
+        The architecture and its options, and weights to start from.
     data : Data
+        Folders to learn from and to be validated on, and what of them is read.
     patches : Patches
+        Their kind, size and number.
     sensor : Sensor
         Of tiles.
     mixture : Mixture
@@ -53,10 +56,15 @@ class Recipe:
         Names of ``xdemsr.training.losses.LOSSES``, ``perceptual`` or ``adversarial``, and their
         weights.
     perceptual : Perceptual
+        Features of VGG16 that the loss of that name compares.
     optimiser : Optimiser
+        Its name and learning rate.
     schedule : Schedule
+        How the learning rate changes.
     run : Run
+        Steps, batches, seed, precision and devices.
     uncertainty : Uncertainty
+        The second stage, which learns the standard error.
 
     Examples
     --------
@@ -103,7 +111,7 @@ class Recipe:
         Raises
         ------
         InputError
-            If there is none of that name; those there are are listed.
+            If there is none of that name; those that there are, are listed.
         """
         return cls.from_dict(tomllib.loads(cls.text(name)))
 
@@ -163,6 +171,11 @@ class Recipe:
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with xdemsr.
+
+    Returns
+    -------
+    list of str
+        As ``Recipe.named`` takes them.
 
     Examples
     --------
