@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 import urllib.request
 import warnings
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import sphinx_autosummary_accessors
 
 import xdemsr
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "xdemsr"
 author = "The xdemsr developers"
@@ -106,3 +111,22 @@ def _inventories() -> dict[str, tuple[str, None]]:
 
 
 intersphinx_mapping = _inventories()
+
+
+def _public_signature(*event: object) -> tuple[object, object]:
+    """Without arguments that are not for callers."""
+    signature, returns = event[-2:]
+    if isinstance(signature, str):
+        signature = re.sub(r", _\w+(=[^,)]*)?", "", signature)
+    return signature, returns
+
+
+def _alias(*event: object) -> bool | None:
+    """Leave out what a named tuple says of its fields, which stand among the attributes."""
+    return True if str(getattr(event[3], "__doc__", "")).startswith("Alias for field") else None
+
+
+def setup(app: Sphinx) -> None:
+    """Keep from the API what is not for readers."""
+    app.connect("autodoc-process-signature", _public_signature)
+    app.connect("autodoc-skip-member", _alias)
