@@ -43,9 +43,7 @@ dsm = (ground + above.astype("float32")).rename("dsm")
 # %%
 # What an aerial photograph would show of it, in 8 bits.
 light = dsm.demsr.hillshade().values
-colour = np.where(above > 0, 1, 0)[..., None] * (62, 84, 48) + np.where(above > 0, 0, 1)[
-    ..., None
-] * (126, 138, 92)
+colour = np.where((above > 0)[..., None], (62, 84, 48), (126, 138, 92))
 colour = np.where(houses[..., None], (150, 110, 100), colour) * (0.4 + 0.9 * light[..., None])
 rgb = xr.DataArray(
     np.moveaxis(colour, -1, 0).clip(0, 255).astype(np.uint8),

@@ -10,6 +10,7 @@ have without the interruption.
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -58,7 +59,7 @@ print(f"killed with {before.sum()} of {before.size} chunks there")
 try:
     xdemsr.open(folder / "fine.zarr")
 except xdemsr.InputError as error:
-    print(str(error).replace(str(folder), "..."))
+    print(textwrap.fill(str(error).replace(str(folder), "..."), 90))
 
 # %%
 # Begun again. Chunks that are there stay; those that are missing, or were torn, are computed.
