@@ -88,7 +88,7 @@ def days_apart(first: Dated, second: Dated) -> float:
     Returns
     -------
     float
-        Parts of a day count.
+        Days, and parts of one.
 
     Raises
     ------

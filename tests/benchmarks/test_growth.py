@@ -23,11 +23,17 @@ MEGA = 1 << 20
 IN_A_PROCESS = r"""
 import re, sys
 from pathlib import Path
-import xdemsr
+import numpy as np, xdemsr
+from dask.callbacks import Callback
 source, store, scale, model = sys.argv[1:]
-xdemsr.write_zarr(xdemsr.open(source).demsr.upscale(int(scale), model), store)
+held = [0]
+def count(key, result, dsk, state, worker):
+    chunks = [value for value in state["cache"].values() if isinstance(value, np.ndarray)]
+    held.append(sum(chunk.nbytes for chunk in chunks))
+with Callback(posttask=count):
+    xdemsr.write_zarr(xdemsr.open(source).demsr.upscale(int(scale), model), store)
 # Not getrusage: a process inherits that peak from the one that started it.
-print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1], max(held))
 """
 
 
@@ -41,8 +47,8 @@ def made(shape: tuple[int, int], folder: Path, chunks: int = 1024) -> Path:
     return xdemsr.write_zarr(raster, folder / f"{shape[0]}x{shape[1]}.zarr", overwrite=True)
 
 
-def peak(source: Path, store: Path, scale: int, model: str) -> int:
-    """Bytes at the peak of a process of its own."""
+def peak(source: Path, store: Path, scale: int, model: str) -> tuple[int, int]:
+    """Bytes at the peak of a process of its own, and of source chunks that it held at most."""
     arguments = [str(source), str(store), str(scale), model]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, *arguments],
@@ -50,7 +56,8 @@ def peak(source: Path, store: Path, scale: int, model: str) -> int:
         capture_output=True,
         text=True,
     )
-    return 1024 * int(done.stdout.splitlines()[-1])
+    peak, held = map(int, done.stdout.splitlines()[-1].split())
+    return 1024 * peak, held
 
 
 @pytest.mark.parametrize(
@@ -76,14 +83,20 @@ def test_memory_over_size(
     findings.once(measure)
     findings.table(
         "memory",
-        ("model", "source, Mpx", "answer, GB", "peak, GB"),
+        ("model", "source, Mpx", "answer, GB", "source held, MB", "peak, GB"),
         [
-            [model, n, f"{4 * n * MEGA * scale**2 / 1e9:.2g}", f"{found / 1e9:.2f}"]
-            for n, found in rows.items()
+            [
+                model,
+                n,
+                f"{4 * n * MEGA * scale**2 / 1e9:.2g}",
+                f"{held / 1e6:.0f}",
+                f"{found / 1e9:.2f}",
+            ]
+            for n, (found, held) in rows.items()
         ],
     )
     what = f"`{model}` x{scale}: peak memory at {millions[-1]} over that at 1 million pixels"
-    findings.target(what, rows[millions[-1]] / rows[1], 1.1, most=True)
+    findings.target(what, rows[millions[-1]][0] / rows[1][0], 1.1, most=True)
 
 
 def test_memory_over_width(findings: Findings, quick: bool, tmp_path: Path) -> None:
@@ -99,7 +112,7 @@ def test_memory_over_width(findings: Findings, quick: bool, tmp_path: Path) -> N
                 subprocess.run(["rm", "-rf", str(path)], check=True)
 
     findings.once(measure)
-    columns = ("model", "source", "answer, GB", "peak, GB")
+    columns = ("model", "source", "answer, GB", "source held, MB", "peak, GB")
     findings.table(
         "width",
         columns,
@@ -108,12 +121,13 @@ def test_memory_over_width(findings: Findings, quick: bool, tmp_path: Path) -> N
                 "bicubic x2",
                 f"4096 x {width:,}",
                 f"{4 * 4096 * width * 4 / 1e9:.2g}",
+                f"{held / 1e6:.0f}",
                 f"{found / 1e9:.2f}",
             ]
-            for width, found in rows.items()
+            for width, (found, held) in rows.items()
         ],
     )
-    ratio = rows[widths[-1]] / rows[widths[0]]
+    ratio = rows[widths[-1]][0] / rows[widths[0]][0]
     findings.target("`bicubic` x2: peak memory at 4 times the width", ratio, 1.1, most=True)
 
 
