@@ -14,13 +14,18 @@ import xarray as xr
 from dask._task_spec import DataNode, Task, TaskRef
 from dask.callbacks import Callback
 from dask.highlevelgraph import HighLevelGraph
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xdemsr
 import xdemsr.batches
 from xdemsr.batches import batches
 from xdemsr.running import run_tasks
+
+
+@pytest.fixture(autouse=True)
+def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xdemsr.batches, "_LEAST", 8)
 
 
 class Job:
@@ -76,7 +81,11 @@ class Job:
         return max(held)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(ny=st.integers(1, 40), nx=st.integers(1, 40), most=st.integers(1, 400))
 def test_every_chunk_is_written_once(ny: int, nx: int, most: int) -> None:
     job = Job(ny, nx)

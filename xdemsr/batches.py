@@ -7,12 +7,14 @@ is, and what lies at the borders of blocks is read again.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
 from dask._task_spec import DataNode, GraphNode
+from dask.system import CPU_COUNT
 
 Graph = dict[Any, GraphNode]
 
@@ -20,8 +22,8 @@ Graph = dict[Any, GraphNode]
 MOST_NEEDED = 1024
 #: A chunk at the corner of four blocks is read for each of them. What more blocks need is for all.
 _MOST_TIMES = 4
-#: Chunks along the smallest block.
-_LEAST = 8
+#: Chunks along the smallest block: 32 for each thread, for they wait for each other at its end.
+_LEAST = math.isqrt(32 * CPU_COUNT)
 
 
 def batches(tasks: Graph, keys: list[Any]) -> list[list[Any]]:
