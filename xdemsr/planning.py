@@ -33,8 +33,6 @@ _THREAD_BYTES = 32 << 20
 _KEPT_BLOCK = 32 << 20
 #: Bytes of a pixel while a filter makes it: float64, as it was, opened, bridged, and between.
 _DERIVING = 6 * 8
-#: Chunks of a source across a batch, in the middle of a raster that is wider.
-_ACROSS = math.isqrt(MOST_NEEDED)
 
 
 @dataclass(frozen=True)
@@ -306,13 +304,15 @@ class _Reading:
         return cls(
             held=one * lead * planes * y * x,
             prepared=pasted * (one + (4 if alike else 8)),
-            row=one
-            * lead
-            * planes
-            * max(sizes[-2])
-            * min(array.shape[-1], _ACROSS * max(sizes[-1])),
+            row=one * lead * planes * max(sizes[-2]) * min(array.shape[-1], _across(sizes)),
             derived=_DERIVING * max(sizes[-2]) * max(sizes[-1]) if _is_derived(array) else 0,
         )
+
+
+def _across(sizes: Sequence[Sequence[int]]) -> int:
+    """Pixels from one side of a batch to the other: it is square where the raster allows it."""
+    rows = min(len(sizes[-2]), math.isqrt(MOST_NEEDED))
+    return MOST_NEEDED // rows * max(sizes[-1])
 
 
 def _is_derived(array: xr.DataArray) -> bool:

@@ -181,13 +181,13 @@ def may_pass(error: BaseException) -> bool:
 
 def _run_on(client: Any, tasks: Graph, keys: list[Any], shown: tqdm[Any], what: str) -> None:
     """Run tasks on a cluster, batch after batch; whatever ends the wait ends them too."""
-    batches = [keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)][::-1]
+    portions = [keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)][::-1]
     waiting: list[Any] = []
     try:
-        while batches or waiting:
-            if batches and len(waiting) <= _BATCH:
-                batch = batches.pop()
-                waiting.extend(client.get(needed(tasks, batch), batch, sync=False))
+        while portions or waiting:
+            if portions and len(waiting) <= _BATCH:
+                portion = portions.pop()
+                waiting.extend(client.get(needed(tasks, portion), portion, sync=False))
             started = time.perf_counter()
             left = []
             for future in waiting:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -15,14 +13,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import Findings, Times
+from processes import peak
 
 import xdemsr
 
 MEGA = 1 << 20
 
 IN_A_PROCESS = r"""
-import re, sys
-from pathlib import Path
+import sys
 import numpy as np, xdemsr, xdemsr.batches
 from dask.callbacks import Callback
 source, store, scale, model, *most = sys.argv[1:]
@@ -34,8 +32,7 @@ def count(key, result, dsk, state, worker):
     held.append(sum(chunk.nbytes for chunk in chunks))
 with Callback(posttask=count):
     xdemsr.write_zarr(xdemsr.open(source).demsr.upscale(int(scale), model), store)
-# Not getrusage: a process inherits that peak from the one that started it.
-print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1], max(held))
+print(max(held))
 """
 
 
@@ -49,17 +46,10 @@ def made(shape: tuple[int, int], folder: Path, chunks: int = 1024) -> Path:
     return xdemsr.write_zarr(raster, folder / f"{shape[0]}x{shape[1]}.zarr", overwrite=True)
 
 
-def peak(source: Path, store: Path, scale: int, model: str, *more: str) -> tuple[int, int]:
-    """Bytes at the peak of a process of its own, and of source chunks that it held at most."""
-    arguments = [str(source), str(store), str(scale), model, *more]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    peak, held = map(int, done.stdout.splitlines()[-1].split())
-    return 1024 * peak, held
+def written(source: Path, store: Path, scale: int, model: str, *most: int) -> tuple[int, int]:
+    """Bytes at the peak, and of source chunks that were held at most."""
+    found, lines = peak(IN_A_PROCESS, source, store, scale, model, *most)
+    return found, int(lines[-1])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +68,7 @@ def test_memory_over_size(
         for n in millions:
             side = round((n * MEGA) ** 0.5)
             source = made((side, side), tmp_path)
-            rows[n] = peak(source, tmp_path / "fine.zarr", scale, model)
+            rows[n] = written(source, tmp_path / "fine.zarr", scale, model)
             for path in (source, tmp_path / "fine.zarr"):
                 shutil.rmtree(path)
 
@@ -109,8 +99,8 @@ def test_memory_over_width(findings: Findings, quick: bool, tmp_path: Path) -> N
     def measure() -> None:
         for width in widths:
             source, store = made((4096, width), tmp_path, chunks=512), tmp_path / "fine.zarr"
-            for words, more in (("in batches", ()), ("all at once", (str(10**9),))):
-                rows[words, width] = peak(source, store, 2, "bicubic", *more)
+            for words, more in (("in batches", ()), ("all at once", (10**9,))):
+                rows[words, width] = written(source, store, 2, "bicubic", *more)
                 shutil.rmtree(store)
             shutil.rmtree(source)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import rasterio
 import xarray as xr
 from bare import computed
 from conftest import COLUMNS, Findings, Times
+from processes import peak
 
 import xdemsr
 
@@ -57,7 +55,7 @@ def test_writing(
 
 
 IN_A_PROCESS = r"""
-import re, sys
+import sys
 from pathlib import Path
 import dask.array as da, numpy as np, rasterio, rasterio.shutil, xarray as xr, xdemsr
 how, side, target = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -78,7 +76,6 @@ else:
         plain, target, driver="COG", compress="zstd", predictor=3, num_threads="all_cpus"
     )
     plain.unlink()
-print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 
@@ -90,14 +87,7 @@ def test_memory_of_a_cog(findings: Findings, quick: bool, tmp_path: Path) -> Non
     def measure() -> None:
         for how in ("write_cog", "copy by GDAL"):
             for side in sides:
-                arguments = [sys.executable, "-W", "ignore", "-c", IN_A_PROCESS, how, str(side)]
-                done = subprocess.run(
-                    [*arguments, str(tmp_path / "fine.tif")],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                )
-                peaks[how, side] = 1024 * int(re.findall(r"\d+", done.stdout)[-1])
+                peaks[how, side], _ = peak(IN_A_PROCESS, how, side, tmp_path / "fine.tif")
 
     findings.once(measure)
     findings.table(
